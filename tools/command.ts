@@ -1,0 +1,63 @@
+/**
+ * Running the project's commands, all in one clean and known environment.
+ *
+ * @module
+ */
+
+/** The checkout's folder, without a slash at the end. */
+export const root: string = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+
+// What a child needs of the caller's environment; anything else could change what a test sees.
+const KEPT =
+  /^(PATH|HOME|USER|LOGNAME|TMPDIR|XDG_CACHE_HOME|CI|DENO_DIR|DENO_CERT|DENO_TLS_CA_STORE|JSR_URL|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|PUSHY_.*|npm_config_(registry|cafile|cache|prefix)|(https?|no|all)_proxy)$/i;
+
+/** The environment of every command: the caller's, reduced to what is needed, and pinned settings. */
+export function cleanEnvironment(): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(Deno.env.toObject())) {
+    if (KEPT.test(name)) env[name] = value;
+  }
+  // Started by npx, Deno is not on the PATH; tests that start "deno" mean this one.
+  const folder = Deno.execPath().replace(/\/[^/]*$/, "");
+  return {
+    ...env,
+    PATH: `${folder}:${env.PATH ?? "/usr/local/bin:/usr/bin:/bin"}`,
+    NO_COLOR: "1",
+    TERM: "dumb",
+    LANG: "C.UTF-8",
+    TZ: "UTC",
+    DENO_NO_PROMPT: "1",
+    DENO_NO_UPDATE_CHECK: "1",
+  };
+}
+
+/** How {@linkcode run} differs from the plain case. */
+export interface RunOptions {
+  /** Variables added to the clean environment. */
+  env?: Record<string, string>;
+  /** Default: the checkout. */
+  cwd?: string;
+}
+
+/** Runs a command in the clean environment, with this program's output, and resolves to its success. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  { env = {}, cwd = root }: RunOptions = {},
+): Promise<boolean> {
+  const { success } = await new Deno.Command(command, {
+    args: [...args],
+    cwd,
+    clearEnv: true,
+    env: { ...cleanEnvironment(), ...env },
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return success;
+}
+
+/** Runs this Deno, as {@linkcode run} does. */
+export function runDeno(args: readonly string[], options?: RunOptions): Promise<boolean> {
+  return run(Deno.execPath(), args, options);
+}

@@ -1,0 +1,144 @@
+/**
+ * Runs the tests: `deno task test [-- file or filter]`.
+ *
+ * `PUSHY_TEST_INSTALL=1` first installs what tests need and this machine lacks.
+ * `PUSHY_TEST_IMPORTS=jsr` or `=npm` says where the tests' own imports come from.
+ *
+ * The last line is `N passed, N failed, N skipped`, tests and their steps alike.
+ *
+ * @module
+ */
+
+import type { SkipRecord } from "../tests/support/requirement.ts";
+import { root, runDeno } from "./command.ts";
+import { importFlags } from "./imports.ts";
+import { installMissing } from "./install.ts";
+import { readJunit, type TestCase } from "./junit.ts";
+import { describeSkips } from "./skips.ts";
+
+/** How many tests and steps there were of each result. */
+export interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** How {@linkcode runTests} runs them. */
+export interface TestOptions {
+  /** Files, a filter, and flags of `deno test`. Default: everything, the documentation's examples too. */
+  args?: readonly string[];
+  /** Installs what is missing first. */
+  install?: boolean;
+  /** Counts a skip as a failure where an installation would have prevented it. */
+  strict?: boolean;
+}
+
+if (import.meta.main) {
+  const install = Deno.env.get("PUSHY_TEST_INSTALL") === "1";
+  const counts = await runTests({ args: Deno.args, install });
+  console.log(countLine(counts));
+  Deno.exit(counts.failed === 0 ? 0 : 1);
+}
+
+/** The last line of a run. */
+export function countLine({ passed, failed, skipped }: Counts): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
+/** Runs tests, prints what was skipped and why, and resolves to the counts. */
+export async function runTests(options: TestOptions = {}): Promise<Counts> {
+  const { args = [], install = false, strict = false } = options;
+  if (install) await installMissing();
+  await using imports = await importFlags();
+  const folder = await Deno.makeTempDir({ prefix: "pushy_tests_" });
+  try {
+    const { flags, paths } = readArguments(args);
+    const runs = [[...flags, ...(paths.length > 0 ? paths : ["tests/"])]];
+    const documents = args.length === 0 ? await documentedFiles() : [];
+    if (documents.length > 0) runs.push(["--doc", ...documents]);
+
+    const skipFile = `${folder}/skips`;
+    await Deno.writeTextFile(skipFile, "");
+    const cases: TestCase[] = [];
+    let failed = 0;
+    for (const [index, rest] of runs.entries()) {
+      const report = `${folder}/${index}.xml`;
+      const success = await runDeno(
+        ["test", "-A", `--junit-path=${report}`, ...imports.flags, ...rest],
+        { env: { PUSHY_TEST_SKIPS: skipFile } },
+      );
+      const found = await readReport(report);
+      const failures = found?.filter((test) => test.result === "failed").length ?? 0;
+      // A file that does not load, or a run that broke off, is in no report.
+      failed += failures === 0 && (!success || found === undefined) ? 1 : failures;
+      cases.push(...found ?? []);
+    }
+
+    const skips = describeSkips(cases, await readSkips(skipFile), `file://${root}/`);
+    for (const line of skips.lines) console.log(line);
+    if (strict && skips.installable > 0) {
+      console.log(`Failed: ${skips.installable} of these reasons an installation would remove`);
+      failed += skips.installable;
+    }
+    const count = (result: string) => cases.filter((test) => test.result === result).length;
+    return { passed: count("passed"), failed, skipped: count("skipped") };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Splits the command line: paths that exist say what to run, a bare word is a filter. */
+function readArguments(args: readonly string[]): { flags: string[]; paths: string[] } {
+  const flags: string[] = [];
+  const paths: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    if (arg === "--") continue;
+    if (arg === "--filter") flags.push(`--filter=${args[++i] ?? ""}`);
+    else if (arg.startsWith("-")) flags.push(arg);
+    else if (isPath(arg)) paths.push(arg);
+    else flags.push(`--filter=${arg}`);
+  }
+  return { flags, paths };
+}
+
+function isPath(arg: string): boolean {
+  try {
+    Deno.statSync(`${root}/${arg}`);
+    return true;
+  } catch {
+    return arg.includes("/");
+  }
+}
+
+/** The public modules and the pages whose examples are run. */
+async function documentedFiles(): Promise<string[]> {
+  const config = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
+  const files: string[] = Object.values(config.exports);
+  if (isPath("docs")) {
+    for await (const entry of Deno.readDir(`${root}/docs`)) {
+      if (entry.name.endsWith(".md")) files.push(`docs/${entry.name}`);
+    }
+  }
+  return [...files, "README.md"].filter((path) => {
+    try {
+      return Deno.statSync(`${root}/${path}`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function readReport(path: string): Promise<TestCase[] | undefined> {
+  try {
+    return readJunit(await Deno.readTextFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function readSkips(path: string): Promise<SkipRecord[]> {
+  const text = await Deno.readTextFile(path);
+  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+}
