@@ -71,7 +71,7 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
       const failures = found?.filter((test) => test.result === "failed").length ?? 0;
       // A file that does not load, or a run that broke off, is in no report.
       failed += failures === 0 && (!success || found === undefined) ? 1 : failures;
-      cases.push(...found ?? []);
+      cases.push(...(found ?? []).filter((test) => isChosen(test, flags)));
     }
 
     const skips = describeSkips(cases, await readSkips(skipFile), `file://${root}/`);
@@ -100,6 +100,14 @@ function readArguments(args: readonly string[]): { flags: string[]; paths: strin
     else flags.push(`--filter=${arg}`);
   }
   return { flags, paths };
+}
+
+/** Whether a filter left a test in: the report calls the others skipped. */
+function isChosen({ name, result }: TestCase, flags: readonly string[]): boolean {
+  const filter = flags.find((flag) => flag.startsWith("--filter="))?.slice("--filter=".length);
+  if (filter === undefined || result !== "skipped") return true;
+  const pattern = /^\/(.*)\/$/s.exec(filter)?.[1];
+  return pattern === undefined ? name.includes(filter) : new RegExp(pattern).test(name);
 }
 
 function isPath(arg: string): boolean {

@@ -1,0 +1,103 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { leakGuard } from "../support/leaks.ts";
+
+const CHECKOUT = new URL("../..", import.meta.url).pathname;
+
+/** Runs the test runner in a checkout of its own, which has just these test files. */
+async function runTests(files: Record<string, string>, ...args: string[]) {
+  await using guard = leakGuard();
+  const folder = guard.folder;
+  await Deno.mkdir(`${folder}/tests/support`, { recursive: true });
+  await Deno.mkdir(`${folder}/tools`);
+  for (const name of ["command", "imports", "install", "junit", "skips", "test"]) {
+    await Deno.copyFile(`${CHECKOUT}/tools/${name}.ts`, `${folder}/tools/${name}.ts`);
+  }
+  for (const name of ["support/programs.ts", "support/requirement.ts", "npm_imports.json"]) {
+    await Deno.copyFile(`${CHECKOUT}/tests/${name}`, `${folder}/tests/${name}`);
+  }
+  const config = { exports: { ".": "./mod.ts" }, imports: {}, lock: false };
+  await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify(config));
+  for (const [name, text] of Object.entries(files)) {
+    await Deno.writeTextFile(`${folder}/${name}`, text);
+  }
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "tools/test.ts", ...args],
+    cwd: folder,
+    env: {
+      ...guard.env,
+      PUSHY_TEST_INSTALL: "",
+      PUSHY_TEST_IMPORTS: "npm",
+      // An empty cache: what comes from npm is missing.
+      PUSHY_TEST_CACHE: `${folder}/cache`,
+      SSH_AUTH_SOCK: "/nowhere",
+    },
+  }).output();
+  const output = new TextDecoder().decode(stdout);
+  return { code, output, last: output.trimEnd().split("\n").at(-1) };
+}
+
+const PASSES = `Deno.test("passes", () => {});`;
+const FAILS = `Deno.test("fails", () => { throw new Error("on purpose") });`;
+
+Deno.test("tests and the documentation's examples are counted, steps too", async () => {
+  const { code, last } = await runTests({
+    "tests/a_test.ts": `${PASSES} Deno.test("b", async (t) => { await t.step("c", () => {}) });`,
+    "mod.ts": "/** One.\n * ```ts\n * 1 + 1;\n * ```\n */\nexport const one = 1;",
+    "README.md": '```ts\nimport { one } from "./mod.ts"; one;\n```',
+  });
+  assertEquals(last, "5 passed, 0 failed, 0 skipped");
+  assertEquals(code, 0);
+});
+
+Deno.test("a failing test fails the run", async () => {
+  const { code, last } = await runTests({ "tests/a_test.ts": PASSES + FAILS });
+  assertEquals(last, "1 passed, 1 failed, 0 skipped");
+  assertEquals(code, 1);
+});
+
+Deno.test("a file that throws when it is loaded fails the run", async () => {
+  const { code, last } = await runTests({
+    "tests/a_test.ts": PASSES,
+    "tests/b_test.ts": `throw new Error("on purpose");`,
+  });
+  assertEquals(last, "1 passed, 1 failed, 0 skipped");
+  assertEquals(code, 1);
+});
+
+Deno.test("a file that does not compile fails the run", async () => {
+  const { code, last } = await runTests({ "tests/a_test.ts": `const a: string = 1; ${PASSES}` });
+  assertEquals(last, "0 passed, 1 failed, 0 skipped");
+  assertEquals(code, 1);
+});
+
+Deno.test("a skipped test is listed with its reason", async () => {
+  const { code, output, last } = await runTests({
+    "tests/a_test.ts": `import { requires, requiresThat } from "./support/requirement.ts";
+      Deno.test({ name: "a", ...requires("node18"), fn() {} });
+      Deno.test({ name: "b", ...requiresThat(false, "wrong moon", "wait"), fn() {} });
+      Deno.test({ name: "c", ...requiresThat(true, "", ""), fn() {} });`,
+  });
+  assertStringIncludes(output, "node18 is not installed (the oldest Node that is supported)");
+  assertStringIncludes(output, "to get it: npm install --prefix ");
+  assertStringIncludes(output, "  wrong moon\n    to get it: wait\n    in tests/a_test.ts: a, b");
+  assertEquals(last, "1 passed, 0 failed, 2 skipped");
+  assertEquals(code, 0);
+});
+
+Deno.test("a file, and a filter, choose what runs", async () => {
+  const files = { "tests/a_test.ts": PASSES + FAILS, "tests/b_test.ts": FAILS };
+  assertEquals((await runTests(files, "--", "passes")).last, "1 passed, 0 failed, 0 skipped");
+  assertEquals((await runTests(files, "--filter", "fails")).last, "0 passed, 2 failed, 0 skipped");
+  assertEquals((await runTests(files, "tests/b_test.ts")).last, "0 passed, 1 failed, 0 skipped");
+});
+
+Deno.test("tests run in a clean environment, with this Deno on the PATH", async () => {
+  const { last } = await runTests({
+    "tests/a_test.ts": `Deno.test("a", async () => {
+      if (Deno.env.get("SSH_AUTH_SOCK") !== undefined) throw new Error("not clean");
+      if (Deno.env.get("NO_COLOR") !== "1") throw new Error("not pinned");
+      await new Deno.Command("deno", { args: ["--version"] }).output();
+    });`,
+  });
+  assertEquals(last, "1 passed, 0 failed, 0 skipped");
+});
