@@ -4,8 +4,11 @@
  * @module
  */
 
-/** The checkout's folder, without a slash at the end. */
-export const root: string = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+/** The URL of the checkout's folder, with a slash at the end. */
+export const rootUrl: string = new URL("..", import.meta.url).href;
+
+/** The path of the checkout's folder, without a slash at the end. */
+export const root: string = decodeURIComponent(new URL(rootUrl).pathname).replace(/\/$/, "");
 
 // What a child needs of the caller's environment; anything else could change what a test sees.
 const KEPT =
@@ -37,15 +40,17 @@ export interface RunOptions {
   env?: Record<string, string>;
   /** Default: the checkout. */
   cwd?: string;
+  /** After how many milliseconds it is ended, and has failed. Default: no limit. */
+  limit?: number;
 }
 
 /** Runs a command in the clean environment, with this program's output, and resolves to its success. */
 export async function run(
   command: string,
   args: readonly string[],
-  { env = {}, cwd = root }: RunOptions = {},
+  { env = {}, cwd = root, limit }: RunOptions = {},
 ): Promise<boolean> {
-  const { success } = await new Deno.Command(command, {
+  const child = new Deno.Command(command, {
     args: [...args],
     cwd,
     clearEnv: true,
@@ -53,7 +58,13 @@ export async function run(
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
-  }).output();
+  }).spawn();
+  const timer = limit === undefined ? undefined : setTimeout(() => {
+    console.error(`\n${command} ${args[0]} took more than ${limit} ms, and is ended`);
+    child.kill("SIGKILL");
+  }, limit);
+  const { success } = await child.status;
+  clearTimeout(timer);
   return success;
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { root } from "./command.ts";
+import { root, rootUrl } from "./command.ts";
 
 const PROBE_LIMIT_MS = 3_000;
 
@@ -47,8 +47,8 @@ export async function importFlags(): Promise<ImportFlags> {
     await Deno.readTextFile(`${root}/tests/npm_imports.json`),
   );
   const imports = {
-    ...absolute(config.imports, `file://${root}/`),
-    ...absolute(fallback.imports, `file://${root}/tests/`),
+    ...absolute(config.imports, rootUrl),
+    ...absolute(fallback.imports, `${rootUrl}tests/`),
   };
   const path = await Deno.makeTempFile({ prefix: "pushy_imports_", suffix: ".json" });
   await Deno.writeTextFile(path, JSON.stringify({ imports }));

@@ -10,11 +10,13 @@
  */
 
 import type { SkipRecord } from "../tests/support/requirement.ts";
-import { root, runDeno } from "./command.ts";
+import { root, rootUrl, runDeno } from "./command.ts";
 import { importFlags } from "./imports.ts";
 import { installMissing } from "./install.ts";
 import { readJunit, type TestCase } from "./junit.ts";
 import { describeSkips } from "./skips.ts";
+
+const PRELOAD = `--preload=${root}/tests/support/suppressed.ts`;
 
 /** How many tests and steps there were of each result. */
 export interface Counts {
@@ -31,6 +33,8 @@ export interface TestOptions {
   install?: boolean;
   /** Counts a skip as a failure where an installation would have prevented it. */
   strict?: boolean;
+  /** How long the tests may take, in milliseconds. Default: no limit. */
+  limit?: number;
 }
 
 if (import.meta.main) {
@@ -47,7 +51,7 @@ export function countLine({ passed, failed, skipped }: Counts): string {
 
 /** Runs tests, prints what was skipped and why, and resolves to the counts. */
 export async function runTests(options: TestOptions = {}): Promise<Counts> {
-  const { args = [], install = false, strict = false } = options;
+  const { args = [], install = false, strict = false, limit } = options;
   if (install) await installMissing();
   await using imports = await importFlags();
   const folder = await Deno.makeTempDir({ prefix: "pushy_tests_" });
@@ -64,8 +68,8 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
     for (const [index, rest] of runs.entries()) {
       const report = `${folder}/${index}.xml`;
       const success = await runDeno(
-        ["test", "-A", `--junit-path=${report}`, ...imports.flags, ...rest],
-        { env: { PUSHY_TEST_SKIPS: skipFile } },
+        ["test", "-A", PRELOAD, `--junit-path=${report}`, ...imports.flags, ...rest],
+        { env: { PUSHY_TEST_SKIPS: skipFile }, limit },
       );
       const found = await readReport(report);
       const failures = found?.filter((test) => test.result === "failed").length ?? 0;
@@ -74,7 +78,7 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
       cases.push(...(found ?? []).filter((test) => isChosen(test, flags)));
     }
 
-    const skips = describeSkips(cases, await readSkips(skipFile), `file://${root}/`);
+    const skips = describeSkips(cases, await readSkips(skipFile), rootUrl);
     for (const line of skips.lines) console.log(line);
     if (strict && skips.installable > 0) {
       console.log(`Failed: ${skips.installable} of these reasons an installation would remove`);

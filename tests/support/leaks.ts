@@ -12,6 +12,8 @@
  * @module
  */
 
+import "./suppressed.ts";
+
 /** The variable that marks a test's processes, their descendants too. */
 export const MARKER = "PUSHY_TEST_ID";
 

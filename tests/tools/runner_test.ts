@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { leakGuard } from "../support/leaks.ts";
 
-const CHECKOUT = new URL("../..", import.meta.url).pathname;
+const CHECKOUT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
 
 /** Runs the test runner in a checkout of its own, which has just these test files. */
 async function runTests(files: Record<string, string>, ...args: string[]) {
@@ -12,9 +12,11 @@ async function runTests(files: Record<string, string>, ...args: string[]) {
   for (const name of ["command", "imports", "install", "junit", "skips", "test"]) {
     await Deno.copyFile(`${CHECKOUT}/tools/${name}.ts`, `${folder}/tools/${name}.ts`);
   }
-  for (const name of ["support/programs.ts", "support/requirement.ts", "npm_imports.json"]) {
-    await Deno.copyFile(`${CHECKOUT}/tests/${name}`, `${folder}/tests/${name}`);
+  for (const name of ["programs", "requirement", "suppressed"]) {
+    const path = `tests/support/${name}.ts`;
+    await Deno.copyFile(`${CHECKOUT}/${path}`, `${folder}/${path}`);
   }
+  await Deno.copyFile(`${CHECKOUT}/tests/npm_imports.json`, `${folder}/tests/npm_imports.json`);
   const config = { exports: { ".": "./mod.ts" }, imports: {}, lock: false };
   await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify(config));
   for (const [name, text] of Object.entries(files)) {
@@ -53,6 +55,18 @@ Deno.test("a failing test fails the run", async () => {
   const { code, last } = await runTests({ "tests/a_test.ts": PASSES + FAILS });
   assertEquals(last, "1 passed, 1 failed, 0 skipped");
   assertEquals(code, 1);
+});
+
+Deno.test("where a test and its clean-up fail, both errors are shown", async () => {
+  const { output, last } = await runTests({
+    "tests/a_test.ts": `Deno.test("a", () => {
+      using _ = { [Symbol.dispose]() { throw new Error("the clean-up") } };
+      throw new Error("the test");
+    });`,
+  });
+  assertStringIncludes(output, "Error: the test");
+  assertStringIncludes(output, "Error: the clean-up");
+  assertEquals(last, "0 passed, 1 failed, 0 skipped");
 });
 
 Deno.test("a file that throws when it is loaded fails the run", async () => {
