@@ -23,7 +23,7 @@ async function runTests(files: Record<string, string>, ...args: string[]) {
     await Deno.writeTextFile(`${folder}/${name}`, text);
   }
   const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "tools/test.ts", ...args],
+    args: ["run", "-A", files["main.ts"] ? "main.ts" : "tools/test.ts", ...args],
     cwd: folder,
     env: {
       ...guard.env,
@@ -114,4 +114,25 @@ Deno.test("tests run in a clean environment, with this Deno on the PATH", async 
     });`,
   });
   assertEquals(last, "1 passed, 0 failed, 0 skipped");
+});
+
+const STRICT = `import { countLine, runTests } from "./tools/test.ts";
+  console.log(countLine(await runTests({ strict: true, limit: 20_000 })));`;
+
+Deno.test("a strict run fails where an installation would have prevented a skip", async () => {
+  const { last } = await runTests({
+    "main.ts": STRICT,
+    "tests/a_test.ts": `import { requires, requiresThat } from "./support/requirement.ts";
+      Deno.test({ name: "a", ...requires("node18"), fn() {} });
+      Deno.test({ name: "b", ...requiresThat(false, "wrong moon", "wait"), fn() {} });`,
+  });
+  assertEquals(last, "0 passed, 1 failed, 2 skipped");
+});
+
+Deno.test("a run that takes too long is ended, and has failed", async () => {
+  const { last } = await runTests({
+    "main.ts": STRICT.replace("20_000", "1"),
+    "tests/a_test.ts": `Deno.test("a", () => { while (true); });`,
+  });
+  assertEquals(last, "0 passed, 1 failed, 0 skipped");
 });
