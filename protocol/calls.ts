@@ -1,0 +1,174 @@
+/**
+ * Calls, at both ends: a question is a call of this side, an answer is one of the peer's.
+ *
+ * @module
+ */
+
+import type { LateMessage } from "./frame.ts";
+
+/** Where a call stands. */
+export type CallState = "pending" | "fulfilled" | "rejected";
+
+/** A call that this side made. Its value is fetched only if somebody wants it. */
+export class Question implements LateMessage {
+  /** Its number; 0 for one that never leaves this side. */
+  readonly id: number;
+  /** Has its value been asked for? */
+  wanted = false;
+  /** Has its message left? */
+  sent = false;
+  /** Was it used in another call, which will report its error? */
+  handedOn = false;
+  /** Does nobody hold it any more? Its answer is then only waited for because it may be an error. */
+  dropped = false;
+  state: CallState = "pending";
+  value: unknown = undefined;
+  /** The stack of the code that called, captured where that is cheap. */
+  caller: { stack?: string } | undefined = undefined;
+  /** Takes the abort listener of a call with a signal away. */
+  onSettled: (() => void) | undefined = undefined;
+  #body: string;
+  #promise: Promise<unknown> | undefined;
+  #resolve: ((value: unknown) => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
+
+  /** `body` is the text of its message after the first item. */
+  constructor(id: number, body: string) {
+    this.id = id;
+    this.#body = body;
+  }
+
+  /** A question that a promise of this side answers. */
+  static local(promise: Promise<unknown>): Question {
+    const question = new Question(0, "");
+    question.wanted = true;
+    question.sent = true;
+    question.#promise = promise;
+    promise.then(
+      (value) => {
+        question.state = "fulfilled";
+        question.value = value;
+      },
+      (error) => {
+        question.state = "rejected";
+        question.value = error;
+      },
+    );
+    return question;
+  }
+
+  /** A question that failed before it was sent. */
+  static failed(error: unknown): Question {
+    return Question.local(Promise.reject(error));
+  }
+
+  /** The message, with or without the request for its value. */
+  text(): string {
+    this.sent = true;
+    const text = (this.wanted ? "[2," : "[1,") + this.#body + "]";
+    this.#body = "";
+    return text;
+  }
+
+  /** The promise of its value. */
+  get promise(): Promise<unknown> {
+    if (this.#promise === undefined) {
+      if (this.state === "pending") {
+        this.#promise = new Promise((resolve, reject) => {
+          this.#resolve = resolve;
+          this.#reject = reject;
+        });
+      } else {
+        this.#promise = this.state === "fulfilled"
+          ? Promise.resolve(this.value)
+          : Promise.reject(this.value);
+      }
+    }
+    return this.#promise;
+  }
+
+  /** Its value has come. */
+  fulfill(value: unknown): void {
+    if (this.state !== "pending") return;
+    this.state = "fulfilled";
+    this.value = value;
+    this.#resolve?.(value);
+    this.onSettled?.();
+  }
+
+  /** It has failed. An error that nobody is going to see becomes an unhandled rejection. */
+  reject(error: unknown): void {
+    if (this.state !== "pending") return;
+    this.state = "rejected";
+    this.value = error;
+    if (this.#reject) this.#reject(error);
+    else if (!this.handedOn) void this.promise;
+    this.onSettled?.();
+  }
+
+  /** The link is gone. Nobody is told who did not ask. */
+  lose(error: unknown): void {
+    if (this.state !== "pending") return;
+    this.handedOn = true;
+    this.reject(error);
+  }
+}
+
+/** What users' stubs hold of a call. When it is collected, nobody can ask for the value any more. */
+export class Result {
+  readonly question: Question;
+
+  constructor(question: Question) {
+    this.question = question;
+  }
+}
+
+/** A call that the peer made. */
+export class Answer {
+  readonly id: number;
+  /** Has the peer asked for the value? */
+  wanted: boolean;
+  /** Does the peer want no more than to know that it is over? */
+  dropped = false;
+  /** Has the answer been sent? */
+  sent = false;
+  state: CallState = "pending";
+  value: unknown = undefined;
+  /** What the call must keep alive until it is over: signals that came with it. */
+  pins: unknown[] | undefined = undefined;
+  #cancel: AbortController | undefined;
+  #waiting: (() => void)[] | undefined;
+
+  constructor(id: number, wanted: boolean) {
+    this.id = id;
+    this.wanted = wanted;
+  }
+
+  /** Is aborted when the caller loses interest. */
+  get signal(): AbortSignal {
+    return (this.#cancel ??= new AbortController()).signal;
+  }
+
+  /** The caller has lost interest. */
+  cancel(reason: unknown): void {
+    this.dropped = true;
+    this.#cancel ??= new AbortController();
+    this.#cancel.abort(reason);
+  }
+
+  /** Settles it. */
+  settle(state: "fulfilled" | "rejected", value: unknown): void {
+    this.state = state;
+    this.value = value;
+    this.pins = undefined;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting) { for (const then of waiting) then(); }
+  }
+
+  /** Calls back when it is settled. */
+  whenSettled(then: () => void): void {
+    if (this.state !== "pending") then();
+    else (this.#waiting ??= []).push(then);
+  }
+}

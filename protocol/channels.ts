@@ -1,0 +1,365 @@
+/**
+ * Channels: bytes and items that flow one way, held back by credit.
+ *
+ * A channel is opened by the message that carries its number. Whoever sends on it is its *source*, and
+ * may have so many bytes under way as the *reader* gave it credit for; the reader gives more as it uses
+ * up what came. Each channel ends with one `end` from its source and one `stop` from its reader, in either
+ * order; then both forget it.
+ *
+ * Blobs are channels without credit: the bytes of one large value, whose number was announced and agreed to.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+
+/** The credit that the source of a stream has before its reader said anything, in bytes. */
+export const STREAM_CREDIT = 256 << 10;
+/** The same for an iterator: little, as its items may be dear, and grows with the reader's appetite. */
+export const ITERATOR_CREDIT = 4 << 10;
+
+/** The bytes of a large value, as they arrive. */
+export interface Blob {
+  readonly bytes: Uint8Array;
+  filled: number;
+  readonly arrived: (() => void)[];
+}
+
+/** The blobs that are on their way in. */
+export class Blobs {
+  readonly #limits: Limits;
+  readonly #byChannel = new Map<number, Blob>();
+  #incoming = 0;
+
+  /** No more than `limits` says is taken in. */
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /** How many are known. */
+  get size(): number {
+    return this.#byChannel.size;
+  }
+
+  /** A message announces a blob. */
+  announce(channel: number, length: number): void {
+    const { valueBytes, incomingBytes } = this.#limits;
+    if (length > valueBytes) {
+      throw new ProtocolError(
+        `The peer sent a value of ${length} bytes; limits.valueBytes is ${valueBytes}`,
+      );
+    }
+    if (this.#incoming + length > incomingBytes) {
+      throw new ProtocolError(
+        `The peer sent more than ${incomingBytes} bytes at once (limits.incomingBytes)`,
+      );
+    }
+    if (this.#byChannel.has(channel) || length === 0) {
+      throw new ProtocolError(`The peer announced channel ${channel} twice`);
+    }
+    this.#incoming += length;
+    this.#byChannel.set(channel, { bytes: new Uint8Array(length), filled: 0, arrived: [] });
+  }
+
+  /** Some bytes came. Says whether they were a blob's. */
+  fill(channel: number, bytes: Uint8Array): boolean {
+    const blob = this.#byChannel.get(channel);
+    if (!blob) return false;
+    if (blob.filled + bytes.length > blob.bytes.length) {
+      throw new ProtocolError(`The peer sent more bytes on channel ${channel} than it announced`);
+    }
+    blob.bytes.set(bytes, blob.filled);
+    blob.filled += bytes.length;
+    if (blob.filled === blob.bytes.length) { for (const arrived of blob.arrived) arrived(); }
+    return true;
+  }
+
+  /** Calls back when all of these have arrived; at once if they have. */
+  whenArrived(channels: readonly number[], then: () => void): void {
+    let missing = 1;
+    const one = () => {
+      if (--missing === 0) then();
+    };
+    for (const channel of channels) {
+      const blob = this.#byChannel.get(channel);
+      if (blob && blob.filled < blob.bytes.length) {
+        missing++;
+        blob.arrived.push(one);
+      }
+    }
+    one();
+  }
+
+  /** The bytes of a blob that has arrived; it is forgotten with that. */
+  take(channel: number, length: number): Uint8Array {
+    const blob = this.#byChannel.get(channel);
+    if (!blob || blob.filled !== length || blob.bytes.length !== length) {
+      throw new ProtocolError(`The peer used channel ${channel}, which has no such bytes`);
+    }
+    this.forget(channel);
+    return blob.bytes;
+  }
+
+  /** Drops a blob that nobody took. */
+  forget(channel: number): void {
+    const blob = this.#byChannel.get(channel);
+    if (blob && this.#byChannel.delete(channel)) this.#incoming -= blob.bytes.length;
+  }
+
+  /** The link is gone. */
+  clear(): void {
+    this.#byChannel.clear();
+    this.#incoming = 0;
+  }
+}
+
+/** What a channel needs of its session. */
+export interface ChannelPort {
+  /** Sends credit to the source. */
+  sendCredit(channel: number, amount: number): void;
+  /** Sends bytes; calls back when they were taken. */
+  sendBytes(channel: number, bytes: Uint8Array, taken: () => void): void;
+  /** Sends items; gives the size of their text. */
+  sendItems(channel: number, items: unknown[]): number;
+  /** Sends the source's last message. */
+  sendEnd(channel: number, failed: boolean, value: unknown): void;
+  /** Sends the reader's last message. */
+  sendStop(channel: number, early: boolean, reason: unknown): void;
+  /** Both have ended. */
+  closed(channel: number): void;
+  /** Something here waits for the peer, or does no more. */
+  waiting(waits: boolean): void;
+}
+
+/** What came on a channel. */
+export type Arrival =
+  | { readonly bytes: Uint8Array }
+  | { readonly items: unknown[] }
+  | { readonly failed: boolean; readonly value: unknown };
+
+/** The reading end of a channel: a queue that gives credit as it is emptied. */
+export class Inflow {
+  readonly id: number;
+  readonly #port: ChannelPort;
+  readonly #most: number;
+  #window: number;
+  /** What the source may still send. It goes below zero by one message at most. */
+  #open: number;
+  #queue: (Arrival & { cost: number })[] = [];
+  #at = 0;
+  #used = 0;
+  #ended = false;
+  #stopped = false;
+  #wake: (() => void) | undefined;
+
+  /** Resolves when the source has ended. */
+  readonly finished: Promise<{ failed: boolean; value: unknown }>;
+  #finish!: (end: { failed: boolean; value: unknown }) => void;
+
+  /**
+   * Reads channel `id`. `window` is how many bytes may be under way, `most` how many that may become; a source
+   * that has not `started` has no credit until the reader first waits.
+   */
+  constructor(id: number, port: ChannelPort, window: number, most: number, started = true) {
+    this.id = id;
+    this.#port = port;
+    this.#window = window;
+    this.#open = started ? window : 0;
+    this.#used = started ? 0 : window;
+    this.#most = most;
+    this.finished = new Promise((resolve) => this.#finish = resolve);
+  }
+
+  /** Something came, at a cost of credit. */
+  push(arrival: Arrival, cost: number): void {
+    if (this.#ended) throw new ProtocolError(`The peer sent on channel ${this.id} after its end`);
+    if ("failed" in arrival) {
+      this.#ended = true;
+      this.#finish(arrival);
+    }
+    // A source may begin a message with one byte of credit left: its last message may overdraw.
+    if (cost > 0 && this.#open <= 0) {
+      throw new ProtocolError(`The peer sent more on channel ${this.id} than it had credit for`);
+    }
+    this.#open -= cost;
+    if (this.#stopped) {
+      if (this.#ended) this.#port.closed(this.id);
+      return;
+    }
+    this.#queue.push({ ...arrival, cost });
+    this.#wakeUp();
+  }
+
+  #wakeUp(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+
+  /** What came next, if anything has: its credit is given back. */
+  take(): Arrival | undefined {
+    if (this.#at >= this.#queue.length) return undefined;
+    const arrival = this.#queue[this.#at]!;
+    this.#queue[this.#at++] = NOTHING;
+    if (this.#at > 64 && this.#at * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#at);
+      this.#at = 0;
+    }
+    this.#used += arrival.cost;
+    if (!("failed" in arrival)) this.grant();
+    return arrival;
+  }
+
+  /** Resolves when there is something to take. */
+  wait(): Promise<void> {
+    if (this.#at < this.#queue.length) return Promise.resolve();
+    this.grant(true);
+    this.#port.waiting(true);
+    return new Promise((resolve) =>
+      this.#wake = () => {
+        this.#port.waiting(false);
+        resolve();
+      }
+    );
+  }
+
+  /** Gives credit for what was used; `hungry` if the reader is waiting for more. */
+  grant(hungry = false): void {
+    if (this.#ended || this.#stopped) return;
+    if (this.#used < this.#window / 4 && !(hungry && this.#open <= 0 && this.#used > 0)) return;
+    let amount = this.#used;
+    this.#used = 0;
+    // A reader that has used up all that came is faster than the link: let more be under way.
+    if (this.#at >= this.#queue.length && this.#window < this.#most) {
+      const more = Math.min(this.#window, this.#most - this.#window);
+      this.#window += more;
+      amount += more;
+    }
+    this.#open += amount;
+    this.#port.sendCredit(this.id, amount);
+  }
+
+  /** The reader has had the end (`early` is false), or wants no more. */
+  stop(early: boolean, reason?: unknown): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#queue = [];
+    this.#at = 0;
+    this.#port.sendStop(this.id, early, reason);
+    if (this.#ended) this.#port.closed(this.id);
+    this.#wakeUp();
+  }
+
+  /** The link is gone: what is queued stays readable, then comes the error. */
+  lose(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#finish({ failed: true, value: error });
+    if (!this.#stopped) this.#queue.push({ failed: true, value: error, cost: 0 });
+    this.#wakeUp();
+  }
+}
+
+const NOTHING = { failed: false, value: undefined, cost: 0 };
+
+/** The sending end of a channel. */
+export class Outflow {
+  readonly id: number;
+  readonly #port: ChannelPort;
+  #credit: number;
+  #ended = false;
+  #stopped = false;
+  #wake: (() => void) | undefined;
+  /** Resolves when the reader has stopped: with its reason, if it stopped early. */
+  readonly stopped: Promise<{ early: boolean; reason: unknown }>;
+  #resolveStopped!: (stop: { early: boolean; reason: unknown }) => void;
+
+  /** Sends on channel `id`, with `credit` bytes to begin with. */
+  constructor(id: number, port: ChannelPort, credit: number) {
+    this.id = id;
+    this.#port = port;
+    this.#credit = credit;
+    this.stopped = new Promise((resolve) => this.#resolveStopped = resolve);
+  }
+
+  /** May something be sent now? */
+  get ready(): boolean {
+    return this.#credit > 0;
+  }
+
+  /** Has either side ended it? */
+  get over(): boolean {
+    return this.#ended || this.#stopped;
+  }
+
+  /** Resolves when there is credit, or the reader has stopped. */
+  whenReady(): Promise<void> {
+    if (this.#credit > 0 || this.over) return Promise.resolve();
+    this.#port.waiting(true);
+    return new Promise((resolve) =>
+      this.#wake = () => {
+        this.#port.waiting(false);
+        resolve();
+      }
+    );
+  }
+
+  /** Sends bytes in pieces, as credit allows. Resolves when the last piece was taken. */
+  async sendBytes(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length && !this.over;) {
+      if (this.#credit <= 0) await this.whenReady();
+      if (this.over) return;
+      const piece = bytes.subarray(at, at + Math.max(1, Math.min(this.#credit, PIECE)));
+      at += piece.length;
+      this.#credit -= piece.length;
+      await new Promise<void>((resolve) => this.#port.sendBytes(this.id, piece, resolve));
+    }
+  }
+
+  /** Sends items; they must have had credit. */
+  sendItems(items: unknown[]): number {
+    const size = this.#port.sendItems(this.id, items);
+    this.#credit -= size;
+    return size;
+  }
+
+  /** The reader gives credit. */
+  grant(amount: number): void {
+    this.#credit += amount;
+    this.#wakeUp();
+  }
+
+  #wakeUp(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+
+  /** The source is at its end. */
+  end(failed: boolean, value: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#port.sendEnd(this.id, failed, value);
+    if (this.#stopped) this.#port.closed(this.id);
+    this.#wakeUp();
+  }
+
+  /** The reader has stopped. */
+  stop(early: boolean, reason: unknown): void {
+    if (this.#stopped) throw new ProtocolError(`The peer stopped channel ${this.id} twice`);
+    this.#stopped = true;
+    if (this.#ended) this.#port.closed(this.id);
+    this.#resolveStopped({ early, reason });
+    this.#wakeUp();
+  }
+
+  /** The link is gone. */
+  lose(error: unknown): void {
+    if (this.#stopped) return;
+    this.#ended = true;
+    this.#stopped = true;
+    this.#resolveStopped({ early: true, reason: error });
+    this.#wakeUp();
+  }
+}
+
+const PIECE = 256 << 10;

@@ -1,0 +1,257 @@
+/**
+ * Frames: how messages and bulk bytes share one stream of bytes.
+ *
+ * ```text
+ * frame   = length acknowledged-or-channel text-length body     three 32-bit words, little-endian
+ * message frame: text-length < 2^32 - 1; body = text attachments
+ *                text is UTF-8 JSON, an array of messages; attachments are raw bytes that the messages
+ *                refer to by offset; the second word counts the answers that the sender has processed
+ * chunk frame:   text-length = 2^32 - 1; body = raw bytes of the channel in the second word
+ *                (as a signed number: negative if the receiver opened it)
+ * ```
+ *
+ * @module
+ */
+
+import { ProtocolError } from "./errors.ts";
+
+/** The length of a frame's head, in bytes. */
+export const HEAD = 12;
+const CHUNK = 0xffff_ffff;
+
+/** The most bytes that a chunk frame carries. Small calls go between two of them. */
+export const CHUNK_BYTES = 256 << 10;
+
+/** What a reader hands its frames to. */
+export interface FrameSink {
+  /** A message frame. `attachments` is only valid during the call. */
+  messages(text: string, attachments: Uint8Array, acknowledged: number): void;
+  /** Some bytes of a channel, valid only during the call. */
+  chunk(channel: number, bytes: Uint8Array): void;
+}
+
+/** Cuts a stream of bytes into frames. It copies only frames that arrive in pieces. */
+export class FrameReader {
+  readonly #sink: FrameSink;
+  readonly #limit: number;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  readonly #head = new Uint8Array(HEAD);
+  /** How much of `#head` is filled; `HEAD` while a body is awaited. */
+  #headFilled = 0;
+  #bodyLength = 0;
+  #word = 0;
+  #textLength = 0;
+  #body: Uint8Array | undefined;
+  #bodyFilled = 0;
+
+  /** Reads frames of at most `limit` bytes and hands them to `sink`. */
+  constructor(sink: FrameSink, limit: number) {
+    this.#sink = sink;
+    this.#limit = limit;
+  }
+
+  /** Is the reader between two frames? */
+  get atBoundary(): boolean {
+    return this.#headFilled === 0;
+  }
+
+  /** Takes bytes as they come. */
+  push(chunk: Uint8Array): void {
+    let at = 0;
+    const end = chunk.length;
+    while (at < end) {
+      if (this.#headFilled < HEAD) {
+        if (this.#headFilled === 0 && end - at >= HEAD) {
+          this.#readHead(chunk, at);
+          at += HEAD;
+        } else {
+          const part = chunk.subarray(at, at + HEAD - this.#headFilled);
+          this.#head.set(part, this.#headFilled);
+          this.#headFilled += part.length;
+          at += part.length;
+          if (this.#headFilled < HEAD) return;
+          this.#readHead(this.#head, 0);
+        }
+        this.#headFilled = HEAD;
+        this.#bodyFilled = 0;
+        if (this.#bodyLength === 0) this.#finish(EMPTY);
+        continue;
+      }
+      const missing = this.#bodyLength - this.#bodyFilled;
+      const part = chunk.subarray(at, at + missing);
+      at += part.length;
+      if (this.#textLength === CHUNK) {
+        this.#bodyFilled += part.length;
+        if (this.#bodyFilled === this.#bodyLength) this.#headFilled = 0;
+        this.#sink.chunk(this.#word | 0, part);
+      } else if (part.length === this.#bodyLength) {
+        this.#finish(part);
+      } else {
+        // Grown as bytes arrive: a length that is only claimed reserves nothing.
+        this.#body = grow(this.#body, this.#bodyFilled, part.length, this.#bodyLength);
+        this.#body.set(part, this.#bodyFilled);
+        this.#bodyFilled += part.length;
+        if (this.#bodyFilled === this.#bodyLength) {
+          const body = this.#body.subarray(0, this.#bodyLength);
+          this.#body = undefined;
+          this.#finish(body);
+        }
+      }
+    }
+  }
+
+  #readHead(bytes: Uint8Array, at: number): void {
+    this.#bodyLength = word(bytes, at);
+    this.#word = word(bytes, at + 4);
+    this.#textLength = word(bytes, at + 8);
+    if (this.#bodyLength > this.#limit) {
+      throw new ProtocolError(
+        `The peer sent a frame of ${this.#bodyLength} bytes; limits.frameBytes is ${this.#limit}`,
+      );
+    }
+    if (this.#textLength !== CHUNK && this.#textLength > this.#bodyLength) {
+      throw new ProtocolError("The peer sent a frame whose text is longer than the frame");
+    }
+  }
+
+  #finish(body: Uint8Array): void {
+    this.#headFilled = 0;
+    if (this.#textLength === CHUNK) return;
+    let text = "";
+    if (this.#textLength > 0) {
+      try {
+        text = this.#decoder.decode(body.subarray(0, this.#textLength));
+      } catch (cause) {
+        throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
+      }
+    }
+    this.#sink.messages(text, body.subarray(this.#textLength), this.#word);
+  }
+}
+
+/** A message whose text is made only when its frame is. */
+export interface LateMessage {
+  /** Its JSON text. */
+  text(): string;
+}
+
+/** Collects messages and attachments, and makes one frame of them. */
+export class FrameWriter {
+  readonly #encoder = new TextEncoder();
+  #scratch = new Uint8Array(64 << 10);
+  #messages: (string | LateMessage)[] = [];
+  #attached: Uint8Array[] = [];
+  #attachedBytes = 0;
+  #size = 0;
+
+  /** Is there nothing to send? */
+  get empty(): boolean {
+    return this.#messages.length === 0;
+  }
+
+  /** About how long the frame would be now. */
+  get size(): number {
+    return this.#size + this.#attachedBytes;
+  }
+
+  /** Adds a message of about `size` characters, as JSON text. */
+  add(message: string | LateMessage, size: number): void {
+    this.#messages.push(message);
+    this.#size += size;
+  }
+
+  /** Adds bytes, which are copied now, and gives their offset among the frame's attachments. */
+  attach(bytes: Uint8Array): number {
+    const offset = this.#attachedBytes;
+    this.#attached.push(bytes.slice());
+    this.#attachedBytes += bytes.length;
+    return offset;
+  }
+
+  /**
+   * The frame of what was added since the last one. Its bytes are valid until the next call without
+   * `own`, which asks for bytes of their own.
+   */
+  take(acknowledged: number, own = false): Uint8Array {
+    const scratch = this.#scratch;
+    if (own) this.#scratch = new Uint8Array(HEAD + this.#size + this.#attachedBytes);
+    try {
+      return this.#make(acknowledged);
+    } finally {
+      if (own) this.#scratch = scratch;
+    }
+  }
+
+  #make(acknowledged: number): Uint8Array {
+    const messages = this.#messages;
+    let text = "";
+    for (let i = 0; i < messages.length; i++) {
+      const message = messages[i]!;
+      const json = typeof message === "string" ? message : message.text();
+      text += i === 0 ? "[" + json : "," + json;
+    }
+    if (text !== "") text += "]";
+    this.#reserve(HEAD + text.length + this.#attachedBytes);
+    let { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
+    if (read < text.length || HEAD + written + this.#attachedBytes > this.#scratch.length) {
+      this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
+      ({ read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)));
+    }
+    let at = HEAD + written;
+    for (const bytes of this.#attached) {
+      this.#scratch.set(bytes, at);
+      at += bytes.length;
+    }
+    writeHead(this.#scratch, 0, at - HEAD, acknowledged, written);
+    const frame = this.#scratch.subarray(0, at);
+    if (messages.length > 0) this.#messages = [];
+    if (this.#attached.length > 0) this.#attached = [];
+    this.#attachedBytes = 0;
+    this.#size = 0;
+    return frame;
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes);
+  }
+}
+
+/**
+ * The chunk frames of a large value, made with a single copy: heads and pieces stand in one buffer, and each
+ * item is a view of one frame in it.
+ */
+export function chunkFrames(channel: number, bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / CHUNK_BYTES);
+  const buffer = new Uint8Array(bytes.length + count * HEAD);
+  const frames: Uint8Array[] = [];
+  for (let from = 0, at = 0; from < bytes.length; from += CHUNK_BYTES) {
+    const piece = bytes.subarray(from, from + CHUNK_BYTES);
+    writeHead(buffer, at, piece.length, channel, CHUNK);
+    buffer.set(piece, at + HEAD);
+    frames.push(buffer.subarray(at, at + HEAD + piece.length));
+    at += HEAD + piece.length;
+  }
+  return frames;
+}
+
+const EMPTY = new Uint8Array(0);
+
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24) >>> 0;
+}
+
+function writeHead(bytes: Uint8Array, at: number, length: number, second: number, third: number) {
+  for (let i = 0; i < 4; i++) {
+    bytes[at + i] = length >>> (8 * i);
+    bytes[at + 4 + i] = second >> (8 * i);
+    bytes[at + 8 + i] = third >>> (8 * i);
+  }
+}
+
+function grow(buffer: Uint8Array | undefined, used: number, more: number, whole: number) {
+  if (buffer && buffer.length >= used + more) return buffer;
+  const size = Math.min(whole, Math.max(used + more, 2 * used, 4096));
+  const grown = new Uint8Array(size);
+  if (buffer) grown.set(buffer.subarray(0, used));
+  return grown;
+}

@@ -1,0 +1,323 @@
+/**
+ * Streams and iterators, at both ends of a channel.
+ *
+ * A stream is pumped from the moment that its message leaves; an iterator that was asked for by iterating
+ * too, and one that merely came along starts with its first `next()`.
+ *
+ * @module
+ */
+
+import type { Inflow, Outflow } from "./channels.ts";
+
+/** Does this stream give bytes? Only a byte stream has such a reader. */
+export function givesBytes(stream: ReadableStream): boolean {
+  try {
+    stream.getReader({ mode: "byob" }).releaseLock();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Sends what a stream gives. It never rejects: an error is the channel's end. */
+export async function pumpReadable(stream: ReadableStream, out: Outflow): Promise<void> {
+  const reader = stream.getReader();
+  out.stopped.then(({ early, reason }) => {
+    if (early) reader.cancel(reason).catch(() => {});
+  });
+  try {
+    for (;;) {
+      await out.whenReady();
+      if (out.over) break;
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (value instanceof Uint8Array) await out.sendBytes(value);
+      else out.sendItems([value]);
+    }
+    out.end(false, undefined);
+  } catch (error) {
+    reader.cancel(error).catch(() => {});
+    out.end(true, error);
+  }
+}
+
+/** A stream of what comes on a channel. */
+export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
+  // Without a queue of its own: credit is given for what was really read.
+  const stream = new ReadableStream({
+    type: bytes ? "bytes" : undefined,
+    async pull(controller: ReadableStreamDefaultController | ReadableByteStreamController) {
+      await inflow.wait();
+      const arrival = inflow.take();
+      if (arrival === undefined) return;
+      if ("bytes" in arrival) {
+        (controller as ReadableStreamDefaultController).enqueue(arrival.bytes);
+      } else if ("items" in arrival) {
+        for (const item of arrival.items) {
+          (controller as ReadableStreamDefaultController).enqueue(item);
+        }
+      } else {
+        inflow.stop(false);
+        if (arrival.failed) {
+          controller.error(arrival.value);
+        } else {
+          controller.close();
+          // A byte stream with a reader waiting is only closed once that reader is answered.
+          if ("byobRequest" in controller) controller.byobRequest?.respond(0);
+        }
+      }
+    },
+    cancel(reason) {
+      inflow.stop(true, reason);
+    },
+  } as UnderlyingDefaultSource, { highWaterMark: 0 });
+  forgotten.register(stream, inflow);
+  return stream;
+}
+
+/** A stream or iterator that nobody uses any more stops its source. */
+const forgotten = new FinalizationRegistry<Inflow>((inflow) => inflow.stop(true, "it was dropped"));
+
+/** Writes what comes on a channel to a stream. It never rejects: an error goes to the source. */
+export async function pumpWritable(stream: WritableStream, inflow: Inflow): Promise<void> {
+  const writer = stream.getWriter();
+  writer.closed.catch((error) => inflow.stop(true, error));
+  try {
+    for (;;) {
+      await inflow.wait();
+      const arrival = inflow.take();
+      if (arrival === undefined) return;
+      if ("bytes" in arrival) {
+        await writer.write(arrival.bytes);
+      } else if ("items" in arrival) {
+        for (const item of arrival.items) await writer.write(item);
+      } else {
+        if (arrival.failed) await writer.abort(arrival.value);
+        else await writer.close();
+        inflow.stop(false);
+        return;
+      }
+    }
+  } catch (error) {
+    inflow.stop(true, error);
+  }
+}
+
+/** A stream whose chunks go out on a channel. Its `close()` resolves when the other end has closed. */
+export function writableOf(out: Outflow): WritableStream {
+  const check = async () => {
+    if (out.over) throw (await out.stopped).reason;
+  };
+  return new WritableStream({
+    start(controller) {
+      out.stopped.then(({ early, reason }) => {
+        if (early) controller.error(reason);
+      });
+    },
+    async write(chunk) {
+      if (chunk instanceof Uint8Array) {
+        await out.sendBytes(chunk);
+      } else {
+        await out.whenReady();
+        if (!out.over) out.sendItems([chunk]);
+      }
+      await check();
+    },
+    async close() {
+      out.end(false, undefined);
+      const { early, reason } = await out.stopped;
+      if (early) throw reason;
+    },
+    abort(reason) {
+      out.end(true, reason);
+    },
+  });
+}
+
+type AnyIterator = AsyncIterator<unknown> | Iterator<unknown>;
+/** A batch is not let grow beyond this size of its text. */
+const BATCH_BYTES = 32 << 10;
+const BATCH_ITEMS = 8192;
+
+/**
+ * Sends what an iterator gives: the first item at once, later ones in batches that grow, but never later than the
+ * iterator makes the consumer wait. It never rejects: an error is the channel's end.
+ */
+export async function pumpIterator(iterator: AnyIterator, out: Outflow): Promise<void> {
+  let finished = false;
+  const stopped = out.stopped.then(async ({ early }) => {
+    if (!early || finished) return;
+    finished = true;
+    try {
+      await iterator.return?.();
+      out.end(false, undefined);
+    } catch (error) {
+      out.end(true, error);
+    }
+  });
+  let most = 1;
+  let batch: unknown[] = [];
+  const send = () => {
+    if (batch.length === 0 || out.over) return;
+    const items = batch;
+    batch = [];
+    const size = out.sendItems(items);
+    most = size > BATCH_BYTES
+      ? Math.max(1, Math.floor(items.length * BATCH_BYTES / size))
+      : Math.min(2 * most, BATCH_ITEMS);
+  };
+  try {
+    for (;;) {
+      if (!out.ready) await out.whenReady();
+      if (out.over) break;
+      let step = iterator.next();
+      if (step instanceof Promise) {
+        step = await settledSoon(step) ?? (send(), await step);
+      } else if (typeof (step as unknown as PromiseLike<unknown>).then === "function") {
+        send();
+        step = await step;
+      }
+      if (finished) break;
+      if (step.done) {
+        finished = true;
+        send();
+        out.end(false, step.value);
+        return;
+      }
+      batch.push(step.value);
+      if (batch.length >= most) {
+        send();
+        // Lets the frame leave, and credit come in, between two batches of an iterator that never waits.
+        await undefined;
+      }
+    }
+  } catch (error) {
+    if (!finished) {
+      finished = true;
+      if (error instanceof Error && error.name === "UncrossableError") {
+        try {
+          await iterator.return?.();
+        } catch {
+          // The error that says why nothing more is sent comes first.
+        }
+      } else {
+        send();
+      }
+      out.end(true, error);
+    }
+  }
+  await stopped;
+}
+
+/** What a promise holds if it has settled within a few turns of the microtask queue. */
+async function settledSoon<T>(promise: Promise<T>): Promise<T | undefined> {
+  let value: T | undefined;
+  promise.then((result) => value = result, () => {});
+  for (let i = 0; i < 4 && value === undefined; i++) await undefined;
+  return value;
+}
+
+/** An iterator over what comes on a channel. */
+export class RemoteIterator implements AsyncIterableIterator<unknown> {
+  readonly #inflow: Inflow;
+  #items: unknown[] = [];
+  #at = 0;
+  #result: IteratorReturnResult<unknown> | undefined;
+  #last: Promise<IteratorResult<unknown>> | undefined;
+
+  /** Reads from `inflow`. */
+  constructor(inflow: Inflow) {
+    this.#inflow = inflow;
+    forgotten.register(this, inflow);
+  }
+
+  /** The next item; it is usually here already. */
+  next(): Promise<IteratorResult<unknown>> {
+    if (this.#last === undefined) {
+      if (this.#at < this.#items.length) {
+        return Promise.resolve({ done: false, value: this.#items[this.#at++] });
+      }
+      if (this.#result) return Promise.resolve({ done: true, value: undefined });
+    }
+    const waiting = this.#last
+      ? this.#last.then(() => this.#fetch(), () => this.#fetch())
+      : this.#fetch();
+    this.#last = waiting;
+    const clear = () => {
+      if (this.#last === waiting) this.#last = undefined;
+    };
+    waiting.then(clear, clear);
+    return waiting;
+  }
+
+  async #fetch(): Promise<IteratorResult<unknown>> {
+    for (;;) {
+      if (this.#at < this.#items.length) {
+        return { done: false, value: this.#items[this.#at++] };
+      }
+      if (this.#result) return { done: true, value: undefined };
+      await this.#inflow.wait();
+      const arrival = this.#inflow.take();
+      if (arrival === undefined) {
+        this.#result ??= { done: true, value: undefined };
+      } else if ("items" in arrival) {
+        this.#items = arrival.items;
+        this.#at = 0;
+      } else if ("bytes" in arrival) {
+        this.#items = [arrival.bytes];
+        this.#at = 0;
+      } else {
+        this.#inflow.stop(false);
+        this.#result = { done: true, value: arrival.value };
+        if (arrival.failed) throw arrival.value;
+        return this.#result;
+      }
+    }
+  }
+
+  /** Ends the remote iterator: its `finally` has run when this resolves. */
+  async return(value?: unknown): Promise<IteratorResult<unknown>> {
+    if (!this.#result) {
+      this.#result = { done: true, value: undefined };
+      this.#items = [];
+      this.#at = 0;
+      this.#inflow.stop(true, undefined);
+      const end = await this.#inflow.finished;
+      if (end.failed) throw end.value;
+    }
+    return { done: true, value };
+  }
+
+  /** Ends the remote iterator, and throws `error` here. */
+  async throw(error?: unknown): Promise<IteratorResult<unknown>> {
+    await this.return();
+    throw error;
+  }
+
+  /** It is its own iterator. */
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** The same as `return()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+}
+
+const GENERATORS = new Set<unknown>([
+  Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())),
+  Object.getPrototypeOf(
+    Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})())),
+  ),
+]);
+
+/** Is this a generator, or another iterator of the language's own? Such cross as live iterators. */
+export function isIterator(value: object): boolean {
+  let prototype = Object.getPrototypeOf(value);
+  while (prototype !== null) {
+    if (GENERATORS.has(prototype)) return true;
+    prototype = Object.getPrototypeOf(prototype);
+  }
+  return false;
+}

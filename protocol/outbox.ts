@@ -1,0 +1,207 @@
+/**
+ * What is on its way out, and in which order.
+ *
+ * Messages that are made in the same turn share a frame. Large values and streams go in pieces, taken in
+ * turn from all that wait, and messages go between two pieces: nothing large delays a small call.
+ * One write is under way at a time; while it is, messages gather for the next frame.
+ *
+ * @module
+ */
+
+import { FrameWriter, type LateMessage } from "./frame.ts";
+
+/** Takes bytes away. If it gives a promise, the next bytes wait for it. */
+export type Send = (bytes: Uint8Array) => void | Promise<void>;
+
+/** A frame is sealed when it has grown to about this size. */
+const FRAME_BYTES = 64 << 10;
+
+interface Bulk {
+  readonly frames: readonly Uint8Array[];
+  next: number;
+  /** How many message frames must have left before the first piece: its own message is in the last one. */
+  readonly after: number;
+  readonly done: (() => void) | undefined;
+  cancelled: boolean;
+}
+
+/** The outgoing half of a session. */
+export class Outbox {
+  readonly #send: Send;
+  readonly #acknowledged: () => number;
+  readonly #failed: (error: unknown) => void;
+  readonly #writer = new FrameWriter();
+  #sealed: Uint8Array[] = [];
+  /** How many message frames were made, and how many of them have left. */
+  #made = 0;
+  #left = 0;
+  #bulk: Bulk[] = [];
+  #writing = false;
+  #scheduled = false;
+  #held = 0;
+  #closed = false;
+  #bulkTurn = false;
+  /** What was sent so far. */
+  readonly sent = { bytes: 0, frames: 0 };
+
+  /** `acknowledged` is asked for the number that goes with each frame; `failed` hears of a failed write. */
+  constructor(send: Send, acknowledged: () => number, failed: (error: unknown) => void) {
+    this.#send = send;
+    this.#acknowledged = acknowledged;
+    this.#failed = failed;
+  }
+
+  /** Is a write under way, or is there something left to write? */
+  get busy(): boolean {
+    return this.#writing || !this.#writer.empty || this.#sealed.length > 0 || this.#bulk.length > 0;
+  }
+
+  /** About how many bytes the frame that is being made has already. */
+  get frameSize(): number {
+    return this.#writer.size;
+  }
+
+  /** Queues a message. It leaves at the end of this turn. */
+  add(message: string | LateMessage, size: number): void {
+    if (this.#closed) return;
+    this.#writer.add(message, size);
+    if (this.#writer.size > FRAME_BYTES) this.#seal();
+    this.#schedule();
+  }
+
+  /** Adds bytes to the frame that is being made; gives their offset. They are copied. */
+  attach(bytes: Uint8Array): number {
+    return this.#writer.attach(bytes);
+  }
+
+  /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
+  hold(): void {
+    this.#held++;
+  }
+
+  /** The opposite of {@linkcode Outbox.hold}. */
+  unhold(): void {
+    this.#held--;
+  }
+
+  /** Queues ready-made chunk frames. `done` is called when the last one was taken. Gives a way to stop. */
+  addBulk(frames: readonly Uint8Array[], done?: () => void): () => void {
+    const after = this.#made + (this.#writer.empty ? 0 : 1);
+    const job: Bulk = { frames, next: 0, after, done, cancelled: false };
+    if (!this.#closed) {
+      this.#bulk.push(job);
+      this.#schedule();
+    }
+    return () => job.cancelled = true;
+  }
+
+  /** Sends what there is, now. */
+  flush(): void {
+    this.#pump();
+  }
+
+  /** An empty frame, which does nothing but acknowledge. */
+  acknowledge(): void {
+    if (this.#closed || this.busy) return;
+    this.#made++;
+    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    this.#schedule();
+  }
+
+  /** Drops everything; nothing more is sent. */
+  close(): void {
+    this.#closed = true;
+    this.#sealed = [];
+    const waiting = this.#bulk;
+    this.#bulk = [];
+    for (const job of waiting) job.done?.();
+  }
+
+  #seal(): void {
+    if (this.#held > 0) return;
+    this.#made++;
+    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#writing) return;
+    this.#scheduled = true;
+    // Twice, so that `await f()` has asked for its value by then: its own `then` runs between the two.
+    queueMicrotask(() =>
+      queueMicrotask(() => {
+        this.#scheduled = false;
+        this.#pump();
+      })
+    );
+  }
+
+  #pump(): void {
+    while (!this.#writing && !this.#closed && this.#held === 0) {
+      const frame = this.#next();
+      if (frame === undefined) return;
+      this.sent.bytes += frame.length;
+      this.sent.frames++;
+      let written: void | Promise<void>;
+      try {
+        written = this.#send(frame);
+      } catch (error) {
+        this.#failed(error);
+        return;
+      }
+      if (written === undefined) continue;
+      this.#writing = true;
+      written.then(
+        () => {
+          this.#writing = false;
+          this.#pump();
+        },
+        (error) => {
+          this.#writing = false;
+          this.#failed(error);
+        },
+      );
+    }
+  }
+
+  #next(): Uint8Array | undefined {
+    // A flood of messages must not hold up the pieces for ever: they alternate.
+    if (this.#bulkTurn) {
+      this.#bulkTurn = false;
+      const piece = this.#nextPiece();
+      if (piece) return piece;
+    }
+    const frame = this.#nextFrame();
+    if (frame === undefined) return this.#nextPiece();
+    this.#bulkTurn = this.#bulk.length > 0;
+    return frame;
+  }
+
+  #nextFrame(): Uint8Array | undefined {
+    let frame = this.#sealed.shift();
+    if (frame === undefined && !this.#writer.empty) {
+      this.#made++;
+      frame = this.#writer.take(this.#acknowledged());
+    }
+    if (frame !== undefined) this.#left++;
+    return frame;
+  }
+
+  #nextPiece(): Uint8Array | undefined {
+    for (let i = 0; i < this.#bulk.length;) {
+      const job = this.#bulk[i]!;
+      if (job.cancelled) {
+        this.#bulk.splice(i, 1);
+        job.done?.();
+      } else if (this.#left < job.after) {
+        i++;
+      } else {
+        this.#bulk.splice(i, 1);
+        const frame = job.frames[job.next++]!;
+        if (job.next < job.frames.length) this.#bulk.push(job);
+        else job.done?.();
+        return frame;
+      }
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,894 @@
+/**
+ * Values and their JSON text.
+ *
+ * Plain form: the text means itself. Tagged form, for whatever JSON cannot say:
+ *
+ * ```text
+ * string, number, true, false, null        themselves; {...} a plain object
+ * [0, item, …]                             an array; ["h", n] among its items: n holes
+ * ["u"]                                    undefined
+ * ["n", "NaN" | "Infinity" | "-Infinity" | "-0"]
+ * ["i", hex]                               a bigint: "ff", "-1a"
+ * ["d", ms | null]                         a Date; null is an invalid one
+ * ["x", source, flags]  ["l", href]        a RegExp, a URL
+ * ["m", key, value, …]  ["s", item, …]     a Map, a Set
+ * ["o", {...}, symbol, value, …]           a plain object that has symbols for keys too
+ * ["e", type, message, stack, {...}, [cause] | 0, errors | 0]
+ * ["b", kind, position, bytes]             an ArrayBuffer or a view of that kind
+ * ["t", position, bytes]                   a long string, as UTF-8
+ * ["y", key]  ["Y", name]                  Symbol.for(key), Symbol[name]
+ * ["J", position, bytes, form]             (outermost only) a value whose text is that long
+ * ["#", n]                                 the n-th object of this value, counted as they begin
+ * [other, …]                               a reference or a live object: see `live.ts`
+ * ```
+ *
+ * A position that is not negative is an offset among the frame's attachments; a negative one is the
+ * channel on which the bytes come. Objects are counted as they begin, in the order of the text.
+ *
+ * @module
+ */
+
+import { type ErrorParts, ProtocolError, RemoteError, UncrossableError } from "./errors.ts";
+import { printable } from "./text.ts";
+
+/** What the codec needs of a session to send what is not plain data. */
+export interface Exporter {
+  /** The JSON text of the tagged form of something that goes by reference or as a live object. */
+  refer(value: unknown, path: string, encode: (value: unknown, path: string) => string): string;
+  /** Takes bytes, as they are now; gives their position. */
+  attach(bytes: Uint8Array): number;
+}
+
+/** What the codec needs of a session to take in what is not plain data. */
+export interface Importer {
+  /** The value of a tag that is not the codec's own. */
+  resolve(tag: unknown[], decode: (value: unknown) => unknown): unknown;
+  /** The bytes at a position; they belong to the caller. */
+  bytes(position: number, length: number): Uint8Array;
+}
+
+/** A value that is not there yet. The decoder says where it goes. */
+export class Pending {
+  /** Puts the value in its place. */
+  fill: (value: unknown) => void = () => {};
+}
+
+/** An exporter for data alone: it refuses what would go by reference. */
+export const NULL_EXPORTER: Exporter = {
+  refer(value, path) {
+    throw new UncrossableError(path, `${describe(value)} is not plain data`);
+  },
+  attach(bytes) {
+    throw new UncrossableError("value", `${bytes.length} bytes have nowhere to go`);
+  },
+};
+
+/** An importer for data alone: it refuses references. */
+export const NULL_IMPORTER: Importer = {
+  resolve(tag) {
+    throw new ProtocolError(`The peer sent an unknown kind of value: ${String(tag[0])}`);
+  },
+  bytes() {
+    throw new ProtocolError("The peer sent a value whose bytes are missing");
+  },
+};
+
+/** JSON text, and whether it is tagged. */
+export interface Encoded {
+  text: string;
+  form: 0 | 1;
+}
+
+/** A string of more characters than this goes as bytes beside the text. */
+const LONG_STRING = 16 << 10;
+/** A value with more text than this goes as bytes beside the message. */
+const LONG_TEXT = 64 << 10;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+const UNDEFINED: Encoded = Object.freeze({ text: '["u"]', form: 1 });
+const NO_ARGUMENTS: Encoded = Object.freeze({ text: "[]", form: 0 });
+
+/**
+ * Encodes a value. `where` names it in the error that refuses what cannot cross. Nothing has been sent when
+ * that is thrown.
+ */
+export function encode(
+  value: unknown,
+  exporter: Exporter,
+  where: string,
+  depth: number,
+): Encoded {
+  switch (typeof value) {
+    case "undefined":
+      return UNDEFINED;
+    case "boolean":
+      return { text: value ? "true" : "false", form: 0 };
+    case "string":
+      if (value.length <= LONG_STRING) return { text: JSON.stringify(value), form: 0 };
+      break;
+    case "number":
+      if (Number.isFinite(value) && !Object.is(value, -0)) return { text: String(value), form: 0 };
+      break;
+    case "object": {
+      if (value === null) return { text: "null", form: 0 };
+      if (Array.isArray(value) && value.length === 0) return NO_ARGUMENTS;
+      const budget: Budget = { seen: undefined };
+      if (isPlainSafely(value, depth, budget)) {
+        const text = JSON.stringify(value);
+        return text.length > LONG_TEXT ? hoist(text, 0, exporter) : { text, form: 0 };
+      }
+    }
+  }
+  const text = new Encoder(exporter, depth).encode(value, where);
+  return text.length > LONG_TEXT ? hoist(text, 1, exporter) : { text, form: 1 };
+}
+
+function hoist(text: string, form: 0 | 1, exporter: Exporter): Encoded {
+  const bytes = encoder.encode(text);
+  return { text: `["J",${exporter.attach(bytes)},${bytes.length},${form}]`, form: 1 };
+}
+
+/** Decodes a value that `JSON.parse` made; a tagged one is taken apart in place. */
+export function decode(
+  value: unknown,
+  form: unknown,
+  importer: Importer,
+  depth: number,
+  thrown = false,
+): unknown {
+  if (form !== 1) return value;
+  if (Array.isArray(value) && value[0] === "J") {
+    const text = utf8(importer.bytes(integer(value[1]), count(value[2])));
+    const inner = parse(text, depth);
+    return value[3] === 1 ? new Decoder(importer, depth, thrown).decode(inner) : inner;
+  }
+  return new Decoder(importer, depth, thrown).decode(value);
+}
+
+/** Parses JSON text that came from the peer; refuses what is nested too deep before it is parsed. */
+export function parse(text: string, depth: number): unknown {
+  // Brackets come in pairs: a short text cannot be deep.
+  const most = 3 * depth + 16;
+  if (text.length > 2 * most) checkDepth(text, most);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ProtocolError("The peer sent malformed JSON", { cause });
+  }
+}
+
+function checkDepth(text: string, most: number): void {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case 0x22: // a string: brackets inside it do not count
+        do {
+          i = text.indexOf('"', i + 1);
+          if (i < 0) return;
+        } while (escaped(text, i));
+        break;
+      case 0x5b:
+      case 0x7b:
+        if (++depth > most) {
+          throw new ProtocolError("The peer sent a value that is nested too deep (limits.depth)");
+        }
+        break;
+      case 0x5d:
+      case 0x7d:
+        depth--;
+    }
+  }
+}
+
+function escaped(text: string, quote: number): boolean {
+  let slashes = 0;
+  while (text.charCodeAt(quote - 1 - slashes) === 0x5c) slashes++;
+  return slashes % 2 === 1;
+}
+
+interface Budget {
+  seen: Set<object> | undefined;
+}
+
+/** Is JSON enough for this? A shared or cyclic object is not plain: JSON would lose that. */
+function isPlain(value: unknown, depth: number, budget: Budget): boolean {
+  switch (typeof value) {
+    case "string":
+      return value.length <= LONG_STRING;
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case "object":
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  if (depth <= 0) return false;
+  if (Array.isArray(value)) {
+    let nested = false;
+    for (let i = 0; i < value.length; i++) {
+      const item = value[i];
+      if (typeof item === "object" && item !== null) {
+        if (!nested) {
+          nested = true;
+          if (!note(value, budget)) return false;
+        }
+      }
+      if (!isPlain(item, depth - 1, budget)) return false;
+    }
+    return nested || note(value, budget);
+  }
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  if (!note(value, budget)) return false;
+  const object = value as Record<string, unknown>;
+  const keys = Object.keys(object);
+  for (let i = 0; i < keys.length; i++) {
+    if (!isPlain(object[keys[i]!], depth - 1, budget)) return false;
+  }
+  return Object.getOwnPropertySymbols(object).length === 0;
+}
+
+function isPlainSafely(value: unknown, depth: number, budget: Budget): boolean {
+  try {
+    return isPlain(value, depth, budget);
+  } catch {
+    // A getter or a proxy threw: the encoder meets it again, and names its place.
+    return false;
+  }
+}
+
+function note(object: object, budget: Budget): boolean {
+  budget.seen ??= new Set();
+  const before = budget.seen.size;
+  return budget.seen.add(object).size !== before;
+}
+
+const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get!;
+
+type ViewConstructor = new (buffer: ArrayBuffer, offset: number, length: number) => ArrayBufferView;
+
+/** The views that cross, by name; an interpreter may lack the newest. */
+const VIEWS: Record<string, [constructor: ViewConstructor, bytes: number]> = Object.assign(
+  Object.create(null),
+  Object.fromEntries(
+    [
+      "Int8Array",
+      "Uint8Array",
+      "Uint8ClampedArray",
+      "Int16Array",
+      "Uint16Array",
+      "Int32Array",
+      "Uint32Array",
+      "Float16Array",
+      "Float32Array",
+      "Float64Array",
+      "BigInt64Array",
+      "BigUint64Array",
+    ].flatMap((name) => {
+      const constructor = (globalThis as unknown as Record<string, unknown>)[name] as
+        | (ViewConstructor & { BYTES_PER_ELEMENT: number })
+        | undefined;
+      return constructor ? [[name, [constructor, constructor.BYTES_PER_ELEMENT]]] : [];
+    }),
+  ),
+);
+
+const ERRORS: Record<string, new (message: string) => Error> = Object.assign(Object.create(null), {
+  Error,
+  TypeError,
+  RangeError,
+  SyntaxError,
+  ReferenceError,
+  EvalError,
+  URIError,
+});
+
+const WELL_KNOWN_SYMBOLS = new Map<symbol, string>(
+  Object.getOwnPropertyNames(Symbol).flatMap((name) => {
+    const symbol = (Symbol as unknown as Record<string, unknown>)[name];
+    return typeof symbol === "symbol" ? [[symbol, name] as const] : [];
+  }),
+);
+
+class Encoder {
+  readonly #exporter: Exporter;
+  readonly #depth: number;
+  readonly #seen = new Map<object, number>();
+
+  constructor(exporter: Exporter, depth: number) {
+    this.#exporter = exporter;
+    this.#depth = depth;
+  }
+
+  encode(value: unknown, where: string): string {
+    return this.#value(value, where, this.#depth);
+  }
+
+  #value(value: unknown, path: string, depth: number): string {
+    switch (typeof value) {
+      case "undefined":
+        return '["u"]';
+      case "boolean":
+        return value ? "true" : "false";
+      case "number":
+        if (Number.isFinite(value) && !Object.is(value, -0)) return String(value);
+        return `["n","${Object.is(value, -0) ? "-0" : value}"]`;
+      case "string":
+        return this.#string(value);
+      case "bigint":
+        return `["i","${value.toString(16)}"]`;
+      case "symbol": {
+        const key = Symbol.keyFor(value);
+        if (key !== undefined) return `["y",${JSON.stringify(key)}]`;
+        const name = WELL_KNOWN_SYMBOLS.get(value);
+        return name ? `["Y","${name}"]` : this.#refer(value, path, depth);
+      }
+      case "function":
+        return this.#refer(value, path, depth);
+    }
+    if (value === null) return "null";
+    const object = value as object;
+    const before = this.#seen.get(object);
+    if (before !== undefined) return `["#",${before}]`;
+    if (depth <= 0) {
+      throw new UncrossableError(path, `it is nested deeper than ${this.#depth} (limits.depth)`);
+    }
+    if (Array.isArray(object)) {
+      this.#seen.set(object, this.#seen.size);
+      return this.#array(object, path, depth);
+    }
+    const prototype = Object.getPrototypeOf(object);
+    if (prototype === Object.prototype || prototype === null) {
+      if (typeof (object as { then?: unknown }).then === "function") {
+        return this.#refer(object, path, depth);
+      }
+      this.#seen.set(object, this.#seen.size);
+      return this.#object(object as Record<string | symbol, unknown>, path, depth);
+    }
+    return this.#builtin(object, prototype, path, depth) ?? this.#refer(object, path, depth);
+  }
+
+  #refer(value: unknown, path: string, depth: number): string {
+    return this.#exporter.refer(
+      value,
+      path,
+      (inner, where) => this.#value(inner, where, depth - 1),
+    );
+  }
+
+  #string(value: string): string {
+    // A lone surrogate has no UTF-8; JSON escapes it.
+    if (value.length <= LONG_STRING || !isWellFormed(value)) return JSON.stringify(value);
+    const bytes = encoder.encode(value);
+    return `["t",${this.#exporter.attach(bytes)},${bytes.length}]`;
+  }
+
+  #array(array: unknown[], path: string, depth: number): string {
+    let text = "[0";
+    let holes = 0;
+    for (let i = 0; i < array.length; i++) {
+      const item = array[i];
+      if (item === undefined && !(i in array)) {
+        if (array.length > 1e5) i = this.#skipHoles(array, i, (n) => holes += n);
+        else holes++;
+        continue;
+      }
+      if (holes) text += `,["h",${holes}]`;
+      holes = 0;
+      text += "," + this.#value(item, `${path}[${i}]`, depth - 1);
+    }
+    return holes ? `${text},["h",${holes}]]` : text + "]";
+  }
+
+  /** `Array(2 ** 32 - 1)` must not take minutes: the next index that is there is looked up by key. */
+  #skipHoles(array: unknown[], from: number, skipped: (count: number) => void): number {
+    let next = array.length;
+    for (const key of Object.keys(array)) {
+      const index = Number(key);
+      if (index > from) {
+        next = Math.min(index, array.length);
+        break;
+      }
+    }
+    skipped(next - from);
+    return next - 1;
+  }
+
+  #object(object: Record<string | symbol, unknown>, path: string, depth: number): string {
+    let text = "{";
+    for (const key of Object.keys(object)) {
+      const name = JSON.stringify(key);
+      const value = this.#value(read(object, key, path), member(path, key), depth - 1);
+      text += text === "{" ? `${name}:${value}` : `,${name}:${value}`;
+    }
+    text += "}";
+    const symbols = Object.getOwnPropertySymbols(object)
+      .filter((symbol) => Object.prototype.propertyIsEnumerable.call(object, symbol));
+    if (symbols.length === 0) return text;
+    text = `["o",${text}`;
+    for (const symbol of symbols) {
+      const where = `${path}[${String(symbol)}]`;
+      text += `,${this.#value(symbol, where, depth)},${
+        this.#value(read(object, symbol, path), where, depth - 1)
+      }`;
+    }
+    return text + "]";
+  }
+
+  #builtin(object: object, prototype: object, path: string, depth: number): string | undefined {
+    const count = this.#seen.size;
+    if (ArrayBuffer.isView(object)) {
+      this.#seen.set(object, count);
+      const kind = object instanceof DataView ? "DataView" : TYPED_ARRAY_TAG.call(object) as string;
+      const { buffer, byteOffset, byteLength } = object;
+      return this.#bytes(kind, buffer, byteOffset, byteLength, path);
+    }
+    if (
+      object instanceof ArrayBuffer ||
+      typeof SharedArrayBuffer === "function" && object instanceof SharedArrayBuffer
+    ) {
+      this.#seen.set(object, count);
+      return this.#bytes("ArrayBuffer", object, 0, object.byteLength, path);
+    }
+    if (object instanceof Error) {
+      this.#seen.set(object, count);
+      return this.#error(object, path, depth);
+    }
+    switch (prototype) {
+      case Map.prototype: {
+        this.#seen.set(object, count);
+        let text = '["m"';
+        let i = 0;
+        for (const [key, value] of object as Map<unknown, unknown>) {
+          text += `,${this.#value(key, `${path}.keys()[${i}]`, depth - 1)}`;
+          text += `,${this.#value(value, `${path}.values()[${i++}]`, depth - 1)}`;
+        }
+        return text + "]";
+      }
+      case Set.prototype: {
+        this.#seen.set(object, count);
+        let text = '["s"';
+        let i = 0;
+        for (const item of object as Set<unknown>) {
+          text += `,${this.#value(item, `${path}.values()[${i++}]`, depth - 1)}`;
+        }
+        return text + "]";
+      }
+      case Date.prototype: {
+        this.#seen.set(object, count);
+        const time = (object as Date).getTime();
+        return `["d",${Number.isNaN(time) ? "null" : time}]`;
+      }
+      case RegExp.prototype: {
+        this.#seen.set(object, count);
+        const { source, flags } = object as RegExp;
+        return `["x",${JSON.stringify(source)},"${flags}"]`;
+      }
+    }
+    if (typeof URL === "function" && prototype === URL.prototype) {
+      this.#seen.set(object, count);
+      return `["l",${JSON.stringify((object as URL).href)}]`;
+    }
+    return undefined;
+  }
+
+  #bytes(
+    kind: string,
+    buffer: ArrayBufferLike,
+    offset: number,
+    length: number,
+    path: string,
+  ): string {
+    // A detached buffer has length 0 for every view of it; only a new view tells.
+    if (length === 0 && isDetached(buffer)) {
+      throw new UncrossableError(path, "its buffer is detached");
+    }
+    const position = this.#exporter.attach(new Uint8Array(buffer, offset, length));
+    return `["b","${kind}",${position},${length}]`;
+  }
+
+  #error(error: Error, path: string, depth: number): string {
+    const parts = errorParts(error);
+    let text = `["e",${JSON.stringify(parts.type)},${JSON.stringify(parts.message)},${
+      JSON.stringify(parts.stack)
+    },${this.#object(parts.properties, path, depth)}`;
+    text += "cause" in parts ? `,[${this.#value(parts.cause, `${path}.cause`, depth - 1)}]` : ",0";
+    text += parts.errors ? `,${this.#value(parts.errors, `${path}.errors`, depth - 1)}` : ",0";
+    return text + "]";
+  }
+}
+
+/** Takes an error apart. Whatever its getters do, this does not throw. */
+export function errorParts(error: Error): ErrorParts {
+  const read = (key: string): unknown => {
+    try {
+      return (error as unknown as Record<string, unknown>)[key];
+    } catch {
+      return undefined;
+    }
+  };
+  const parts: ErrorParts = {
+    type: "Error",
+    message: String(read("message") ?? ""),
+    stack: String(read("stack") ?? ""),
+    properties: {},
+  };
+  if (error instanceof RemoteError) {
+    parts.type = error.type;
+    parts.stack = String(error.stack);
+  } else {
+    const name = read("name");
+    parts.type = typeof name === "string" ? name : "Error";
+    if (parts.type === "Error") {
+      const constructor = read("constructor");
+      if (typeof constructor === "function" && constructor.name) parts.type = constructor.name;
+    }
+  }
+  for (const key of Object.keys(error)) {
+    const value = read(key);
+    const plain = value === null || typeof value !== "object" && typeof value !== "function" &&
+        typeof value !== "symbol";
+    if (plain && !NOT_PROPERTIES.has(key)) parts.properties[key] = value;
+  }
+  if (Object.hasOwn(error, "cause")) parts.cause = read("cause");
+  const errors = read("errors");
+  if (Array.isArray(errors)) parts.errors = errors;
+  return parts;
+}
+
+const NOT_PROPERTIES = new Set([
+  "name",
+  "message",
+  "stack",
+  "cause",
+  "errors",
+  "type",
+  "remoteStack",
+  "__proto__",
+]);
+
+class Decoder {
+  readonly #importer: Importer;
+  readonly #limit: number;
+  readonly #thrown: boolean;
+  readonly #objects: unknown[] = [];
+  #depth = 0;
+
+  constructor(importer: Importer, limit: number, thrown: boolean) {
+    this.#importer = importer;
+    this.#limit = limit;
+    this.#thrown = thrown;
+  }
+
+  /** Decodes an item; one that is not there yet is put in its place later. */
+  #item(value: unknown, place: (value: unknown) => void): unknown {
+    const decoded = this.decode(value);
+    if (!(decoded instanceof Pending)) return decoded;
+    decoded.fill = place;
+    return undefined;
+  }
+
+  decode(value: unknown): unknown {
+    if (typeof value !== "object" || value === null) return value;
+    if (++this.#depth > this.#limit + 2) {
+      throw new ProtocolError("The peer sent a value that is nested too deep (limits.depth)");
+    }
+    const decoded = Array.isArray(value) ? this.#tag(value) : this.#object(value);
+    this.#depth--;
+    return decoded;
+  }
+
+  #object(object: object): unknown {
+    this.#objects.push(object);
+    const fields = object as Record<string, unknown>;
+    for (const key of Object.keys(fields)) {
+      const value = fields[key];
+      if (typeof value !== "object" || value === null) continue;
+      // Assigning to this name would set the prototype.
+      const place = key === "__proto__"
+        ? (value: unknown) =>
+          Object.defineProperty(fields, key, {
+            value,
+            writable: true,
+            enumerable: true,
+            configurable: true,
+          })
+        : (value: unknown) => fields[key] = value;
+      const decoded = this.#item(value, place);
+      if (decoded !== value) place(decoded);
+    }
+    return object;
+  }
+
+  #tag(tag: unknown[]): unknown {
+    switch (tag[0]) {
+      case 0:
+        return this.#array(tag);
+      case "u":
+        return undefined;
+      case "n":
+        if (!NUMBERS.has(tag[1] as string)) throw malformed("number");
+        return Number(tag[1]);
+      case "i":
+        return bigint(tag[1]);
+      case "d": {
+        const date = new Date(tag[1] === null ? NaN : finite(tag[1]));
+        this.#objects.push(date);
+        return date;
+      }
+      case "x": {
+        const regexp = construct("RegExp", () => new RegExp(string(tag[1]), string(tag[2])));
+        this.#objects.push(regexp);
+        return regexp;
+      }
+      case "l": {
+        const url = construct("URL", () => new URL(string(tag[1])));
+        this.#objects.push(url);
+        return url;
+      }
+      case "m": {
+        const map = new Map();
+        this.#objects.push(map);
+        if (tag.length % 2 !== 1) throw malformed("Map");
+        for (let i = 1; i < tag.length; i += 2) {
+          const key = this.decode(tag[i]);
+          map.set(key, this.#item(tag[i + 1], (value) => map.set(key, value)));
+        }
+        return map;
+      }
+      case "s": {
+        const set = new Set();
+        this.#objects.push(set);
+        for (let i = 1; i < tag.length; i++) {
+          const item = this.decode(tag[i]);
+          if (item instanceof Pending) item.fill = (value) => set.add(value);
+          else set.add(item);
+        }
+        return set;
+      }
+      case "o": {
+        const object = tag[1];
+        if (typeof object !== "object" || object === null || Array.isArray(object)) {
+          throw malformed("object");
+        }
+        this.#object(object);
+        for (let i = 2; i < tag.length; i += 2) {
+          const key = this.decode(tag[i]);
+          const value = this.decode(tag[i + 1]);
+          if (typeof key === "symbol") (object as Record<symbol, unknown>)[key] = value;
+        }
+        return object;
+      }
+      case "e":
+        return this.#error(tag);
+      case "b":
+        return this.#bytes(tag);
+      case "t":
+        return utf8(this.#importer.bytes(integer(tag[1]), count(tag[2])));
+      case "y":
+        return Symbol.for(string(tag[1]));
+      case "Y": {
+        const name = string(tag[1]);
+        for (const [symbol, known] of WELL_KNOWN_SYMBOLS) if (known === name) return symbol;
+        throw malformed("symbol");
+      }
+      case "#": {
+        const index = count(tag[1]);
+        if (index >= this.#objects.length) throw malformed("repeated object");
+        return this.#objects[index];
+      }
+    }
+    return this.#importer.resolve(tag, (value) => this.decode(value));
+  }
+
+  #array(tag: unknown[]): unknown {
+    // The array that JSON.parse made becomes the value: its tag is shifted out unless there are holes.
+    const holes = tag.some((item) => Array.isArray(item) && item[0] === "h");
+    if (!holes) {
+      this.#objects.push(tag);
+      tag.shift();
+      for (let i = 0; i < tag.length; i++) {
+        const item = tag[i];
+        if (typeof item === "object" && item !== null) {
+          tag[i] = this.#item(item, (value) => tag[i] = value);
+        }
+      }
+      return tag;
+    }
+    const array: unknown[] = [];
+    this.#objects.push(array);
+    let length = 0;
+    for (let i = 1; i < tag.length; i++) {
+      const item = tag[i];
+      if (Array.isArray(item) && item[0] === "h") length += count(item[1]);
+      else {
+        const at = length++;
+        array[at] = this.#item(item, (value) => array[at] = value);
+      }
+      if (length > 0xffff_ffff) throw malformed("array");
+    }
+    array.length = length;
+    return array;
+  }
+
+  #error(tag: unknown[]): unknown {
+    const slot = this.#objects.push(undefined) - 1;
+    const properties = tag[4];
+    if (typeof properties !== "object" || properties === null || Array.isArray(properties)) {
+      throw malformed("error");
+    }
+    const fields = properties as Record<string, unknown>;
+    for (const key of Object.keys(fields)) fields[key] = this.decode(fields[key]);
+    const parts: ErrorParts = {
+      type: string(tag[1]),
+      message: string(tag[2]),
+      stack: string(tag[3]),
+      properties: fields,
+    };
+    const cause = Array.isArray(tag[5]) ? tag[5] : undefined;
+    const error = this.#thrown ? new RemoteError(parts) : plainError(parts);
+    this.#objects[slot] = error;
+    if (cause) hidden(error, "cause", this.decode(cause[0]));
+    if (Array.isArray(tag[6])) hidden(error, "errors", this.decode(tag[6]));
+    return error;
+  }
+
+  #bytes(tag: unknown[]): unknown {
+    const kind = string(tag[1]);
+    const length = count(tag[3]);
+    const view = VIEWS[kind];
+    if (view && length % view[1] !== 0) throw malformed(kind);
+    const bytes = this.#importer.bytes(integer(tag[2]), length);
+    const buffer = bytes.buffer as ArrayBuffer;
+    let value: unknown;
+    if (kind === "Uint8Array") {
+      value = bytes;
+    } else if (kind === "ArrayBuffer") {
+      value = buffer;
+    } else if (kind === "DataView") {
+      value = new DataView(buffer);
+    } else if (view) {
+      value = new view[0](buffer, 0, length / view[1]);
+    } else {
+      throw malformed(`array of type ${printable(kind)}`);
+    }
+    this.#objects.push(value);
+    return value;
+  }
+}
+
+/** An error that came as a value, not thrown: of the same built-in class where there is one. */
+function plainError(parts: ErrorParts): Error {
+  const constructor = ERRORS[parts.type] ?? Error;
+  const error = new constructor(printable(parts.message));
+  if (error.name !== parts.type) hidden(error, "name", printable(parts.type));
+  hidden(error, "stack", printable(parts.stack));
+  for (const key of Object.keys(parts.properties)) {
+    if (!NOT_PROPERTIES.has(key)) {
+      (error as unknown as Record<string, unknown>)[key] = parts.properties[key];
+    }
+  }
+  return error;
+}
+
+function hidden(target: object, key: string, value: unknown): void {
+  Object.defineProperty(target, key, { value, writable: true, configurable: true });
+}
+
+/** A few words on a value, for an error or the console. It runs no code of the value's. */
+export function describe(value: unknown): string {
+  if (value === null) return "null";
+  switch (typeof value) {
+    case "function":
+      return value.name ? `the function ${value.name}` : "a function";
+    case "object": {
+      const name = className(value);
+      return name ? `an instance of ${name}` : "an object without a class";
+    }
+    case "symbol":
+      return String(value);
+    default:
+      return `a ${typeof value}`;
+  }
+}
+
+/** The name of an object's class, or "" where it has none. Getters are not run. */
+export function className(value: object): string {
+  try {
+    const prototype = Object.getPrototypeOf(value);
+    const constructor = prototype &&
+      Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
+    const name = typeof constructor === "function" &&
+      Object.getOwnPropertyDescriptor(constructor, "name")?.value;
+    return typeof name === "string" ? name : "";
+  } catch {
+    return "";
+  }
+}
+
+function read(object: Record<string | symbol, unknown>, key: string | symbol, path: string) {
+  try {
+    return object[key];
+  } catch (cause) {
+    const where = typeof key === "string" ? member(path, key) : `${path}[${String(key)}]`;
+    throw new UncrossableError(where, "reading it threw an error", { cause });
+  }
+}
+
+function member(path: string, key: string): string {
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`;
+}
+
+const NUMBERS = new Set(["NaN", "Infinity", "-Infinity", "-0"]);
+
+function isWellFormed(text: string): boolean {
+  const native = (text as { isWellFormed?: () => boolean }).isWellFormed;
+  return native ? native.call(text) : !/\p{Surrogate}/u.test(text);
+}
+
+function isDetached(buffer: ArrayBufferLike): boolean {
+  if (!(buffer instanceof ArrayBuffer)) return false;
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function utf8(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes);
+  } catch (cause) {
+    throw new ProtocolError("The peer sent a string that is not UTF-8", { cause });
+  }
+}
+
+function bigint(hex: unknown): bigint {
+  const text = string(hex);
+  if (!/^-?[0-9a-f]+$/i.test(text)) throw malformed("bigint");
+  return text.startsWith("-") ? -BigInt("0x" + text.slice(1)) : BigInt("0x" + text);
+}
+
+function construct<T>(what: string, make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    throw new ProtocolError(`The peer sent a malformed ${what}`, { cause });
+  }
+}
+
+function malformed(what: string): ProtocolError {
+  return new ProtocolError(`The peer sent a malformed ${what}`);
+}
+
+/** A string of the peer's, or a `ProtocolError`. */
+export function string(value: unknown): string {
+  if (typeof value !== "string") throw malformed("string");
+  return value;
+}
+
+/** An integer of the peer's, or a `ProtocolError`. */
+export function integer(value: unknown): number {
+  if (!Number.isSafeInteger(value)) throw malformed("number");
+  return value as number;
+}
+
+/** An integer of the peer's that is not negative, or a `ProtocolError`. */
+export function count(value: unknown): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw malformed("count");
+  return value as number;
+}
+
+function finite(value: unknown): number {
+  if (typeof value !== "number") throw malformed("number");
+  return value;
+}

@@ -1,0 +1,200 @@
+/**
+ * Evaluation in a live JavaScript interpreter: scopes that keep what was declared in them, and functions made of
+ * their source.
+ *
+ * A scope is a chain of closures. Each `execute` evaluates its source inside the closure that the one before it
+ * left, and leaves a new one, which sees what the source declared: `let`, `const` and classes too. The
+ * outermost closure stands in a `with` over an object that catches assignments to names that are declared
+ * nowhere. It is the one way that works alike in V8 and JavaScriptCore, without a parser, and in the main realm.
+ *
+ * @module
+ */
+
+import { STEP, type Stepping } from "../../protocol/access.ts";
+import { How } from "../../protocol/messages.ts";
+
+type Evaluate = (code: string, argument?: unknown) => unknown;
+
+/**
+ * Names that scripts look for to find out where they run. A scope does not claim them, so that
+ * `typeof module` is "undefined" and not an error.
+ */
+const PROBED = new Set([
+  "module",
+  "exports",
+  "require",
+  "define",
+  "window",
+  "self",
+  "global",
+  "document",
+  "process",
+  "Buffer",
+  "Deno",
+  "Bun",
+]);
+
+const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
+
+/** The closure's own `eval`; it has no names that the code could see but `arguments`. */
+const NEXT = "\n;(function(){return eval(arguments[0])})";
+
+/** Variables that outlive the code that made them. */
+export class Scope implements Stepping {
+  readonly #variables: Record<string, unknown> = Object.create(null);
+  #evaluate: Evaluate;
+
+  /** Starts with the variables of `initial`. */
+  constructor(initial: Record<string, unknown> = {}) {
+    for (const key of Object.keys(initial)) this.#variables[key] = initial[key];
+    const variables = this.#variables;
+    const catcher = new Proxy(variables, {
+      has: (_, key) =>
+        typeof key === "string" &&
+        (key in variables || !(key in globalThis) && !PROBED.has(key)),
+      get(_, key) {
+        if (typeof key === "symbol") return undefined;
+        if (key in variables) return variables[key];
+        throw new ReferenceError(`${key} is not defined`);
+      },
+    });
+    this.#evaluate = new Function(
+      `with(arguments[0]){return function(){return eval(arguments[0])}}`,
+    )(catcher) as Evaluate;
+  }
+
+  /** Runs statements; what they declare stays. Their own value is not given. */
+  execute(source: string): void {
+    this.#evaluate = this.#evaluate(source + NEXT) as Evaluate;
+  }
+
+  /** The value of an expression, in which `await` may be used; else that of the last statement. */
+  eval(code: string): unknown {
+    let run: () => unknown;
+    try {
+      run = this.#evaluate(`(async function(){return (\n${code}\n)})`) as () => unknown;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      return this.#evaluate(code);
+    }
+    return run();
+  }
+
+  /** The value of source that must be one expression. */
+  expression(source: string): unknown {
+    return this.#evaluate(`(${source}\n)`);
+  }
+
+  /** The scope's variables as properties. */
+  [STEP](how: How, key: string, args: unknown[]): unknown {
+    switch (how) {
+      case How.keys:
+        return Object.keys(this.#variables);
+      case How.set:
+        this.#check(key);
+        if (this.#has(key)) this.#evaluate(`${key}=arguments[1]`, args[0]);
+        else this.#variables[key] = args[0];
+        return undefined;
+      case How.delete:
+        delete this.#variables[key];
+        return undefined;
+      case How.has:
+        return IDENTIFIER.test(key) && this.#has(key);
+      default:
+        return IDENTIFIER.test(key) && this.#has(key) ? this.#evaluate(key) : undefined;
+    }
+  }
+
+  #check(key: string): void {
+    if (!IDENTIFIER.test(key)) {
+      throw new TypeError(`Cannot set "${key}" in a scope: it is not a name for a variable`);
+    }
+  }
+
+  #has(key: string): boolean {
+    try {
+      this.#evaluate(key);
+      return true;
+    } catch (error) {
+      // A variable that is declared and not yet set is there as well.
+      return !(error instanceof ReferenceError) ||
+        /before initialization|lexical/.test(error.message);
+    }
+  }
+}
+
+/**
+ * Makes a function of its source: an expression, a method's text, or a function's. It is strict, and sees the
+ * global scope and the names that are given to it.
+ */
+export function compile(
+  source: string,
+  names: string[],
+  values: unknown[],
+  scope?: Scope,
+): unknown {
+  for (const name of names) {
+    if (!IDENTIFIER.test(name)) {
+      throw new TypeError(
+        `Cannot compile with the name "${name}": it is not a name for a variable`,
+      );
+    }
+  }
+  const make = (text: string) => {
+    const body = `"use strict";return (${text}\n)`;
+    if (scope) {
+      const factory = scope.expression(`function(${names.join()}){${body}}`) as (
+        ...values: unknown[]
+      ) => unknown;
+      return factory(...values);
+    }
+    return new Function(...names, body)(...values);
+  };
+  try {
+    return make(source);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const method = methodOf(source);
+    if (method === undefined) throw error;
+    let object: Record<string, unknown>;
+    try {
+      object = make(`{${method}}`) as Record<string, unknown>;
+    } catch {
+      throw error;
+    }
+    const [key] = Reflect.ownKeys(object);
+    const value = key === undefined ? undefined : object[key as string];
+    if (typeof value !== "function") throw error;
+    return value;
+  }
+}
+
+/**
+ * The text of a method, as it may stand in an object: a computed name is replaced, because what it was computed from
+ * is not here. `undefined` if it does not look like one.
+ */
+function methodOf(source: string): string | undefined {
+  const head = /^\s*(?:static\s+)?((?:async\s*(?=[\s*[\w$"'#]))?\s*\*?)\s*/.exec(source);
+  if (!head) return undefined;
+  const rest = source.slice(head[0].length);
+  if (rest.startsWith("#")) return `${head[1]} ${rest.slice(1)}`;
+  if (!rest.startsWith("[")) return `${head[1]} ${rest}`;
+  const end = closingBracket(rest);
+  return end < 0 ? undefined : `${head[1]} computed${rest.slice(end + 1)}`;
+}
+
+/** Where the bracket that opens a text is closed; quotes are skipped. */
+function closingBracket(text: string): number {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]!;
+    if (char === '"' || char === "'" || char === "`") {
+      for (i++; i < text.length && text[i] !== char; i++) if (text[i] === "\\") i++;
+    } else if (char === "[") {
+      depth++;
+    } else if (char === "]" && --depth === 0) {
+      return i;
+    }
+  }
+  return -1;
+}

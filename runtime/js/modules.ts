@@ -1,0 +1,69 @@
+/**
+ * The interpreter's modules, as properties: reading a name imports it.
+ *
+ * @module
+ */
+
+import { STEP, type Stepping } from "../../protocol/access.ts";
+import { How } from "../../protocol/messages.ts";
+import { host } from "./host.ts";
+
+/** Modules that every JavaScript runtime of the server side has under these names. */
+const BUILTIN = new Set(
+  ("assert assert/strict async_hooks buffer child_process cluster console constants crypto dgram " +
+    "diagnostics_channel dns dns/promises domain events fs fs/promises http http2 https inspector module net os " +
+    "path path/posix path/win32 perf_hooks process punycode querystring readline readline/promises repl stream " +
+    "stream/consumers stream/promises stream/web string_decoder sys timers timers/promises tls tty url util " +
+    "util/types v8 vm wasi worker_threads zlib").split(" "),
+);
+
+/** Reading a property of it imports the module of that name. */
+export class Modules implements Stepping {
+  readonly #loaded = new Map<string, unknown>();
+  readonly #import: (name: string) => Promise<unknown>;
+
+  /** Imports by `importModule`. */
+  constructor(importModule: (name: string) => Promise<unknown>) {
+    this.#import = importModule;
+  }
+
+  [STEP](how: How, key: string): unknown {
+    if (how === How.keys) return [...this.#loaded.keys()];
+    if (how !== How.get) throw new TypeError("Modules can only be read");
+    const loaded = this.#loaded.get(key);
+    if (loaded) return loaded;
+    return this.#import(key).then((module) => {
+      this.#loaded.set(key, module);
+      return module;
+    });
+  }
+}
+
+/** Imports a module by its name, a path from the working folder, or a URL. */
+export async function importModule(name: string, cached: boolean): Promise<unknown> {
+  if (typeof name !== "string" || name === "") {
+    throw new TypeError(`Cannot import ${String(name)}: a module has a name`);
+  }
+  if (BUILTIN.has(name)) return await import(`node:${name}`);
+  if (/^\.{0,2}\//.test(name) || /^[A-Za-z]:[\\/]/.test(name)) {
+    const { pathToFileURL } = await import("node:url");
+    const { resolve } = await import("node:path");
+    return await import(pathToFileURL(resolve(name)).href);
+  }
+  if (host.name === "deno") {
+    const fetched = /^(npm|jsr|https?):/.test(name);
+    if (fetched && !cached) {
+      throw new TypeError(
+        `Cannot import ${name}: it would be written to the remote's cache folder. ` +
+          `Connect with { cache: true } to allow that`,
+      );
+    }
+    return await import(name);
+  }
+  if (/^[a-z]+:/.test(name)) return await import(name);
+  // A package is looked for where a script in the working folder would find it.
+  const { createRequire } = await import("node:module");
+  const { pathToFileURL } = await import("node:url");
+  const resolved = createRequire(`${host.cwd()}/`).resolve(name);
+  return await import(pathToFileURL(resolved).href);
+}

@@ -1,0 +1,138 @@
+/**
+ * The descriptors that the protocol runs on: 3 to read, 4 to write.
+ *
+ * Deno has two ways to read a descriptor. A file is there at once, but each read visits a thread; a socket
+ * of `node:net` waits as the event loop does, but that module takes a while to load. So a file is
+ * used first, and the socket once there has been so much traffic that it pays. Sockets, another user's
+ * pipes, and a sandbox without access to files leave the socket alone.
+ *
+ * @module
+ */
+
+import { deno, host } from "./host.ts";
+
+/** What the loader found, and hands over. */
+export interface Loaded {
+  /** The file that it read from, if it could be opened. */
+  file?: { read(buffer: Uint8Array): Promise<number | null> };
+  /** The socket that it read from otherwise. */
+  socket?: Socket;
+  /** What it read too much. */
+  rest?: Uint8Array;
+}
+
+interface Socket {
+  on(event: string, listener: (argument: Uint8Array) => void): void;
+  removeAllListeners(event?: string): void;
+  write(bytes: Uint8Array, done: (error?: Error | null) => void): boolean;
+  resume(): void;
+}
+
+/** The protocol's two directions. */
+export interface Wires {
+  /** Hands over what arrives, until the end. */
+  read(receive: (bytes: Uint8Array) => void, end: () => void): void;
+  /** Writes all of it. If it gives a promise, the next bytes wait for that. */
+  write(bytes: Uint8Array): void | Promise<void>;
+}
+
+const READ = 3;
+const WRITE = 4;
+/** After so many reads of a file, a socket takes over. */
+const PATIENCE = 300;
+/** After a write of this size, whatever has arrived meanwhile is looked at first. */
+const LARGE = 64 << 10;
+
+/** Opens the two directions, with what the loader has opened already. */
+export async function openWires(loaded: Loaded): Promise<Wires> {
+  const write = await openWrite();
+  return {
+    write,
+    read(receive, end) {
+      if (loaded.rest?.length) receive(loaded.rest);
+      if (loaded.file) void readFile(loaded.file, receive, end);
+      else void readSocket(loaded.socket, receive, end);
+    },
+  };
+}
+
+async function newSocket(fd: number, readable: boolean): Promise<Socket> {
+  const { Socket } = await import("node:net");
+  return new Socket({ fd, readable, writable: !readable }) as unknown as Socket;
+}
+
+async function readFile(
+  file: NonNullable<Loaded["file"]>,
+  receive: (bytes: Uint8Array) => void,
+  end: () => void,
+): Promise<void> {
+  const buffer = new Uint8Array(64 << 10);
+  let socket: Socket | undefined;
+  for (let reads = 0; socket === undefined; reads++) {
+    let length: number | null;
+    try {
+      length = await file.read(buffer);
+    } catch {
+      length = null;
+    }
+    if (length === null || length === 0) return end();
+    receive(buffer.subarray(0, length));
+    if (reads === PATIENCE && host.name === "deno") {
+      newSocket(READ, true).then((opened) => socket = opened, () => {});
+    }
+  }
+  await readSocket(socket, receive, end);
+}
+
+async function readSocket(
+  opened: Socket | undefined,
+  receive: (bytes: Uint8Array) => void,
+  end: () => void,
+): Promise<void> {
+  const socket = opened ?? await newSocket(READ, true);
+  socket.removeAllListeners("data");
+  let ended = false;
+  const endOnce = () => {
+    if (!ended) end();
+    ended = true;
+  };
+  socket.on("data", receive);
+  socket.on("end", endOnce);
+  socket.on("error", endOnce);
+  socket.on("close", endOnce);
+  socket.resume();
+}
+
+async function openWrite(): Promise<Wires["write"]> {
+  const writeSync = await openWriteSync();
+  if (writeSync) {
+    return (bytes) => {
+      for (let at = 0; at < bytes.length;) at += writeSync(at === 0 ? bytes : bytes.subarray(at));
+      if (bytes.length >= LARGE) return new Promise((resolve) => setImmediate(resolve));
+    };
+  }
+  const socket = await newSocket(WRITE, false);
+  socket.on("error", () => {});
+  return (bytes) =>
+    new Promise((resolve, reject) =>
+      socket.write(bytes, (error) => error ? reject(error) : resolve())
+    );
+}
+
+async function openWriteSync(): Promise<((bytes: Uint8Array) => number) | undefined> {
+  try {
+    if (deno) {
+      const file = deno.openSync(`/dev/fd/${WRITE}`, { write: true });
+      return (bytes) => file.writeSync(bytes);
+    }
+    const fs = await import("node:fs");
+    if (host.name === "bun") return (bytes) => fs.writeSync(WRITE, bytes);
+    // A descriptor of its own: the reading side makes a shared one non-blocking.
+    const fd = fs.openSync(`/dev/fd/${WRITE}`, "w");
+    return (bytes) => fs.writeSync(fd, bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+declare function setImmediate(callback: () => void): unknown;
