@@ -96,6 +96,10 @@ function finishOnSelf(target: unknown, how: How, args: unknown[]): unknown {
       return keysOf(target);
     case How.iterate:
       return iterate(target);
+    case How.dispose:
+      return dispose(target);
+    case How.copy:
+      return copyOf(target);
     default:
       throw new TypeError("A property is missing");
   }
@@ -232,6 +236,8 @@ const VERBS: Partial<Record<How, string>> = {
   [How.has]: "look for",
   [How.keys]: "list",
   [How.iterate]: "iterate over",
+  [How.dispose]: "dispose of",
+  [How.copy]: "copy",
 };
 
 function refuse(how: How, what: string): AccessError {
@@ -272,6 +278,24 @@ function iterate(target: unknown): unknown {
   const open = iterable?.[Symbol.asyncIterator] ?? iterable?.[Symbol.iterator];
   if (typeof open !== "function") throw new TypeError(`${kind(target)} is not iterable`);
   return new Iteration(Reflect.apply(open, target, []));
+}
+
+function dispose(target: unknown): unknown {
+  const object = target as Partial<AsyncDisposable & Disposable> | null | undefined;
+  // Interpreters without these symbols have no objects that know them.
+  const symbols = [Symbol.asyncDispose, Symbol.dispose] as (symbol | undefined)[];
+  for (const symbol of symbols) {
+    const method = symbol && (object as Record<symbol, unknown> | null | undefined)?.[symbol];
+    if (typeof method === "function") {
+      return Promise.resolve(Reflect.apply(method, object, [])).then(() => undefined);
+    }
+  }
+  return undefined;
+}
+
+function copyOf(target: unknown): unknown {
+  if (typeof target !== "object" && typeof target !== "function" || target === null) return target;
+  return Object.fromEntries(Object.entries(target));
 }
 
 function keysOf(target: unknown): string[] {

@@ -23,7 +23,9 @@ export class Question implements LateMessage {
   dropped = false;
   state: CallState = "pending";
   value: unknown = undefined;
-  /** The stack of the code that called, captured where that is cheap. */
+  /** Should the stack of the code that called be remembered? */
+  traced = false;
+  /** Holds that stack; it is made into text only when it is read. */
   caller: { stack?: string } | undefined = undefined;
   /** Takes the abort listener of a call with a signal away. */
   onSettled: (() => void) | undefined = undefined;

@@ -55,7 +55,10 @@ export class RemoteError extends Error {
     super(printable(parts.message), "cause" in parts ? { cause: parts.cause } : undefined);
     this.type = printable(parts.type);
     define(this, "name", this.type);
-    this.remoteStack = printable(parts.stack);
+    // The agent's own frames tell a user nothing.
+    this.remoteStack = printable(parts.stack).split("\n").filter((line) =>
+      !line.includes(AGENT_SOURCE)
+    ).join("\n");
     for (const key of Object.keys(parts.properties)) {
       if (!RESERVED.has(key)) {
         Object.defineProperty(this, key, {
@@ -81,6 +84,9 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
     `${error.type}: ${error.message}\n${local}  on the remote side:\n${indent(error.remoteStack)}`,
   );
 }
+
+/** The name of the agent's code in stack traces. */
+export const AGENT_SOURCE = "pushy:agent";
 
 const RESERVED = new Set([
   "name",

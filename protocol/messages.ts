@@ -33,6 +33,8 @@ export const How = {
   iterate: 7,
   /** Lets it dispose of itself, if it knows how. */
   dispose: 8,
+  /** Gives its own fields by value. */
+  copy: 9,
 } as const;
 
 /** One of the numbers of {@linkcode How}. */

@@ -41,6 +41,7 @@ export class Outbox {
   #held = 0;
   #closed = false;
   #bulkTurn = false;
+  #finished: (() => void) | undefined;
   /** What was sent so far. */
   readonly sent = { bytes: 0, frames: 0 };
 
@@ -63,7 +64,7 @@ export class Outbox {
 
   /** Queues a message. It leaves at the end of this turn. */
   add(message: string | LateMessage, size: number): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#finished) return;
     this.#writer.add(message, size);
     if (this.#writer.size > FRAME_BYTES) this.#seal();
     this.#schedule();
@@ -108,8 +109,19 @@ export class Outbox {
     this.#schedule();
   }
 
+  /** Takes nothing more; resolves when the messages that are queued have been written, or cannot be. */
+  finish(): Promise<void> {
+    this.#bulk = [];
+    this.#held = 0;
+    return new Promise((resolve) => {
+      this.#finished = resolve;
+      this.#pump();
+    });
+  }
+
   /** Drops everything; nothing more is sent. */
   close(): void {
+    if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
     const waiting = this.#bulk;
@@ -138,13 +150,17 @@ export class Outbox {
   #pump(): void {
     while (!this.#writing && !this.#closed && this.#held === 0) {
       const frame = this.#next();
-      if (frame === undefined) return;
+      if (frame === undefined) {
+        this.#finished?.();
+        return;
+      }
       this.sent.bytes += frame.length;
       this.sent.frames++;
       let written: void | Promise<void>;
       try {
         written = this.#send(frame);
       } catch (error) {
+        this.#finished?.();
         this.#failed(error);
         return;
       }
@@ -157,6 +173,7 @@ export class Outbox {
         },
         (error) => {
           this.#writing = false;
+          this.#finished?.();
           this.#failed(error);
         },
       );

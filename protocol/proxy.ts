@@ -134,11 +134,15 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   }
 
   apply(_target: unknown, _this: unknown, args: unknown[]): unknown {
-    return resultStub(this.caller, this.caller.call(this.base, this.path, How.call, args));
+    const result = this.caller.call(this.base, this.path, How.call, args);
+    remember(result.question, this.apply);
+    return resultStub(this.caller, result);
   }
 
   construct(_target: unknown, args: unknown[]): object {
-    return resultStub(this.caller, this.caller.call(this.base, this.path, How.construct, args));
+    const result = this.caller.call(this.base, this.path, How.construct, args);
+    remember(result.question, this.construct);
+    return resultStub(this.caller, result);
   }
 
   set(_target: unknown, key: string | symbol, value: unknown): boolean {
@@ -178,6 +182,13 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   preventExtensions(): boolean {
     return false;
   }
+}
+
+/** Remembers who called, from `below` downwards. */
+function remember(question: Question, below: (...args: never[]) => unknown): void {
+  if (!question.traced) return;
+  question.caller = {};
+  Error.captureStackTrace?.(question.caller, below);
 }
 
 type Fulfilled = (value: unknown) => unknown;

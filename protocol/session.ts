@@ -85,9 +85,11 @@ export interface SessionStats {
 export interface CallOptions {
   /** Gives the call up when it is aborted: the peer is told, and the call rejects with its reason. */
   signal?: AbortSignal;
+  /** Gives the call up after so many milliseconds, with a `TimeoutError`. Default: no limit. */
+  timeout?: number;
 }
 
-/** How many questions may be open for a call to remember the stack of its caller. */
+/** How many questions may be open for a call to remember the stack of its caller: it takes a microsecond. */
 const STACKS = 64;
 /** After so many answers without an occasion to acknowledge them, they are acknowledged on their own. */
 const ACKNOWLEDGE = 1000;
@@ -134,6 +136,8 @@ export class Session implements FrameSink, ChannelPort, Border {
   #afterDeferred: (() => void)[] = [];
   #channelOrder = new Map<number, Promise<void>>();
   #closeReason: Error | undefined;
+  #written: Promise<void> = Promise.resolve();
+  #calledSinceHeard = false;
 
   /** Makes one end; nothing is sent by it. */
   constructor(options: SessionOptions) {
@@ -189,6 +193,11 @@ export class Session implements FrameSink, ChannelPort, Border {
     return this.#outbox.busy;
   }
 
+  /** May the peer be silent because it works? Calls wait for it, or were sent since it was last heard. */
+  get mayBeBusy(): boolean {
+    return this.#wanted > 0 || this.#calledSinceHeard;
+  }
+
   /** How many calls of the peer are being worked on. */
   get working(): number {
     let working = 0;
@@ -217,6 +226,7 @@ export class Session implements FrameSink, ChannelPort, Border {
   receive(bytes: Uint8Array): void {
     if (this.#closeReason) return;
     this.#bytesReceived += bytes.length;
+    this.#calledSinceHeard = false;
     try {
       this.#reader.push(bytes);
     } catch (error) {
@@ -258,8 +268,13 @@ export class Session implements FrameSink, ChannelPort, Border {
   close(reason: Error = new ConnectionClosedError()): void {
     if (this.#closeReason) return;
     this.#add(`[${Op.bye}]`);
-    this.#outbox.flush();
+    this.#written = this.#outbox.finish();
     this.end(reason);
+  }
+
+  /** Resolves when the last message has been written, or cannot be. */
+  get written(): Promise<void> {
+    return this.#written;
   }
 
   #fail(error: unknown): void {
@@ -267,7 +282,7 @@ export class Session implements FrameSink, ChannelPort, Border {
       ? error
       : new ProtocolError("The peer sent something that cannot be handled", { cause: error });
     this.#add(`[${Op.bye},${JSON.stringify(shorten(reason.message, 1000))}]`);
-    this.#outbox.flush();
+    this.#written = this.#outbox.finish();
     this.end(reason);
   }
 
@@ -351,9 +366,10 @@ export class Session implements FrameSink, ChannelPort, Border {
         target = -base.id;
       }
     }
-    const { signal } = options;
+    const signal = signalOf(options);
     if (signal?.aborted) return new Result(Question.failed(signal.reason));
     const id = ++this.#lastQuestion;
+    this.#calledSinceHeard = true;
     const parent = this.#options.context?.current()?.id;
     let question: Question;
     this.#outbox.hold();
@@ -388,11 +404,7 @@ export class Session implements FrameSink, ChannelPort, Border {
     } finally {
       this.#outbox.unhold();
     }
-    if (this.#questions.size < STACKS) {
-      const holder: { stack?: string } = {};
-      Error.captureStackTrace?.(holder);
-      question.caller = holder;
-    }
+    question.traced = this.#questions.size < STACKS;
     if (signal) this.#cancelWith(question, signal);
     const result = new Result(question);
     if (!wanted) this.#droppedResults.register(result, question);
@@ -1213,6 +1225,12 @@ class PendingIterator implements AsyncIterableIterator<unknown> {
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+function signalOf({ signal, timeout }: CallOptions): AbortSignal | undefined {
+  if (timeout === undefined) return signal;
+  const late = AbortSignal.timeout(timeout);
+  return signal ? AbortSignal.any([signal, late]) : late;
 }
 
 function blobSize(blobs: unknown): number {

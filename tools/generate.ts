@@ -31,7 +31,11 @@ function moduleOf(what: string, source: string): string {
 const files: [path: string, make: () => Promise<string>][] = [
   [
     "runtime/generated/js_agent.ts",
-    async () => moduleOf("The JavaScript agent.", await bundle("runtime/js/agent.ts")),
+    async () =>
+      moduleOf(
+        "The JavaScript agent.",
+        await bundle("runtime/js/agent.ts") + "\n//# sourceURL=pushy:agent",
+      ),
   ],
 ];
 

@@ -19,9 +19,9 @@ const TOP = ["mod.ts", "cli.ts"];
 /** The files that may contain `new Proxy`, with their reasons. */
 const PROXY_FILES = [
   // Remote objects in the caller's hands.
-  "client/proxy.ts",
+  "protocol/proxy.ts",
   // The scope that `execute` evaluates in, under `with`, on the remote side.
-  "runtime/evaluate.ts",
+  "runtime/js/evaluate.ts",
 ];
 
 /** The files that may have a default export, because Deno asks for one. */

@@ -43,6 +43,8 @@ const NEXT = "\n;(function(){return eval(arguments[0])})";
 export class Scope implements Stepping {
   readonly #variables: Record<string, unknown> = Object.create(null);
   #evaluate: Evaluate;
+  /** Is `execute` running? Only then does the scope claim names that are declared nowhere. */
+  #catching = false;
 
   /** Starts with the variables of `initial`. */
   constructor(initial: Record<string, unknown> = {}) {
@@ -51,7 +53,7 @@ export class Scope implements Stepping {
     const catcher = new Proxy(variables, {
       has: (_, key) =>
         typeof key === "string" &&
-        (key in variables || !(key in globalThis) && !PROBED.has(key)),
+        (key in variables || this.#catching && !(key in globalThis) && !PROBED.has(key)),
       get(_, key) {
         if (typeof key === "symbol") return undefined;
         if (key in variables) return variables[key];
@@ -65,7 +67,12 @@ export class Scope implements Stepping {
 
   /** Runs statements; what they declare stays. Their own value is not given. */
   execute(source: string): void {
-    this.#evaluate = this.#evaluate(source + NEXT) as Evaluate;
+    this.#catching = true;
+    try {
+      this.#evaluate = this.#evaluate(source + NEXT) as Evaluate;
+    } finally {
+      this.#catching = false;
+    }
   }
 
   /** The value of an expression, in which `await` may be used; else that of the last statement. */

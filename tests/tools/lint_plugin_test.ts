@@ -60,7 +60,7 @@ const SOURCES: [file: string, source: string, found: string[]][] = [
   ["client/commonplace.ts", "", []],
   ["client/a.ts", "new Proxy({}, {})", ["one-proxy"]],
   ["mod.ts", "new Proxy({}, {})", ["one-proxy"]],
-  ["client/proxy.ts", "new Proxy({}, {})", []],
+  ["protocol/proxy.ts", "new Proxy({}, {})", []],
   ["tests/a.ts", "new Proxy({}, {})", []],
   ["client/a.ts", "console.log(1)", ["quiet"]],
   ["runtime/a.ts", "console.log = () => {}", []],

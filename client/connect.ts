@@ -1,0 +1,399 @@
+/**
+ * `connect()`: from a target to a connection, with an end to every wait.
+ *
+ * @module
+ */
+
+import { closed } from "../protocol/access.ts";
+
+import { type Limits, resolveLimits } from "../protocol/limits.ts";
+import { Session } from "../protocol/session.ts";
+import {
+  agentBytes,
+  type Banner,
+  BannerReader,
+  BootstrapError,
+  shortCommand,
+  startCommand,
+} from "../runtime/bootstrap.ts";
+import {
+  type Permissions,
+  type Runtime,
+  type RuntimeName,
+  runtimeOf,
+} from "../runtime/runtimes.ts";
+import { ConnectionError } from "../transport/errors.ts";
+import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
+import { Connection, type ConnectionParts } from "./connection.ts";
+import {
+  followStderr,
+  type KeepAlive,
+  Link,
+  openSink,
+  openSource,
+  type Source,
+  within,
+} from "./link.ts";
+import { type OutputOption, OutputSink, Tail } from "./output.ts";
+import { findTransport, parseTarget } from "./targets.ts";
+
+/** Options of {@linkcode connect}. A transport may have more of its own. */
+export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
+  /** The remote interpreter's kind. Default: `"deno"`. */
+  runtime?: R;
+  /** The interpreter's path or argv: `"/opt/deno/bin/deno"`, `["sudo", "python3"]`. Default: found on the PATH. */
+  interpreter?: string | readonly string[];
+  /** What a remote Deno may do: Deno itself sees to it. Default: everything. */
+  permissions?: Permissions;
+  /** May a remote Deno use its cache folder? Default: for `local:` yes, elsewhere no. */
+  cache?: boolean;
+  /** The remote working folder. */
+  cwd?: string;
+  /** Variables added to the remote environment. */
+  env?: Record<string, string>;
+  /** Where what the remote prints on standard output goes. Default: `"inherit"`. */
+  stdout?: OutputOption;
+  /** Where what the remote prints on standard error goes. Default: `"inherit"`. */
+  stderr?: OutputOption;
+  /** Ends the attempt to connect; it has no effect later. */
+  signal?: AbortSignal;
+  /** How long connecting may take, in milliseconds. `0` means no limit. Default: 30 000. */
+  connectTimeout?: number;
+  /** How a lost peer is noticed; a number is the interval in milliseconds, `false` or 0 is never. */
+  keepAlive?: number | false | KeepAlive;
+  /** Are references that were collected here given back? Default: true. */
+  gcEnabled?: boolean;
+  /** How often they are, in milliseconds. Default: 5000. */
+  gcInterval?: number;
+  /** Limits to what the remote side may make this one hold. */
+  limits?: Partial<Limits>;
+  /** The options of a transport of the user's own. */
+  [option: string]: unknown;
+}
+
+/**
+ * Starts an interpreter on another machine, and connects to it.
+ *
+ * `target` is `transport:address`: `"local:"`, `"ssh:web1"`.
+ *
+ * Resolves to the connection. Rejects with a `BootstrapError`, `AuthenticationError`, `HostKeyError` or
+ * `ConnectionError`, whose message says what was run, what was seen and what to try; with the signal's reason if
+ * `options.signal` is aborted; and with a `TypeError` for a target or options that mean nothing.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "@pushy/core";
+ *
+ * await using con = await connect("local:", { connectTimeout: 10_000 });
+ * console.log(await con.modules.os.hostname());
+ * ```
+ */
+export async function connect<R extends RuntimeName = "deno">(
+  target: string,
+  options: ConnectOptions<R> = {},
+): Promise<Connection<R>> {
+  const { transport, address } = parseTarget(target);
+  const runtime = runtimeOf(options.runtime ?? "deno");
+  const attempt = new Attempt(target, transport, address, runtime, options);
+  return await attempt.run() as Connection<R>;
+}
+
+const DEFAULT_TIMEOUT = 30_000;
+
+/** One attempt to connect, by stages; whatever it has opened is closed if it fails. */
+class Attempt {
+  readonly #target: string;
+  readonly #name: string;
+  readonly #address: string;
+  readonly #runtime: Runtime;
+  readonly #options: ConnectOptions;
+  readonly #deadline = new AbortController();
+  readonly #tail = new Tail();
+  #stage = "resolve";
+  #command: string[] = [];
+  #transport: BaseTransport | undefined;
+
+  constructor(
+    target: string,
+    name: string,
+    address: string,
+    runtime: Runtime,
+    options: ConnectOptions,
+  ) {
+    this.#target = target;
+    this.#name = name;
+    this.#address = address;
+    this.#runtime = runtime;
+    this.#options = options;
+  }
+
+  async run(): Promise<Connection> {
+    const { signal, connectTimeout = DEFAULT_TIMEOUT } = this.#options;
+    signal?.throwIfAborted();
+    if (!(connectTimeout >= 0)) {
+      throw new TypeError(
+        `Cannot use connectTimeout ${connectTimeout}: it is a number of milliseconds`,
+      );
+    }
+    const abort = () => this.#deadline.abort(signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const timer = connectTimeout > 0
+      ? setTimeout(() => this.#deadline.abort(new Late()), connectTimeout)
+      : undefined;
+    try {
+      return await this.#connect();
+    } catch (error) {
+      // What was opened is closed before the error is told, but a transport that cannot end does not hold it up.
+      if (this.#transport) await within(5000, this.#transport.close());
+      if (error instanceof Late) throw this.#lateError(connectTimeout);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  #lateError(timeout: number): Error {
+    const summary =
+      `Cannot connect to ${this.#target}: the stage "${this.#stage}" did not end within ` +
+      `${timeout} ms`;
+    const hint = "if the host is only slow, give a larger connectTimeout";
+    if (this.#command.length === 0 || this.#stage === "resolve" || this.#stage === "start") {
+      return new ConnectionError(summary, {
+        stage: this.#stage,
+        command: shortCommand(this.#command),
+        code: "ETIMEDOUT",
+        stderr: String(this.#tail),
+        hint,
+      });
+    }
+    return new BootstrapError(summary, {
+      stage: this.#stage,
+      command: this.#command,
+      stderr: String(this.#tail),
+      hint,
+    });
+  }
+
+  /** Waits for a promise, but not beyond the deadline or the signal. */
+  async #before<T>(promise: Promise<T>): Promise<T> {
+    const { signal } = this.#deadline;
+    signal.throwIfAborted();
+    let abort!: () => void;
+    const aborted = new Promise<never>((_, reject) => {
+      abort = () => reject(signal.reason);
+      signal.addEventListener("abort", abort, { once: true });
+    });
+    try {
+      return await Promise.race([promise, aborted]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  async #connect(): Promise<Connection> {
+    const options = this.#options;
+    const limits = resolveLimits(options.limits);
+    const keepAlive = resolveKeepAlive(options.keepAlive);
+    const stdout = new OutputSink(options.stdout ?? "inherit", 1);
+    const stderr = new OutputSink(options.stderr ?? "inherit", 2);
+    const local = this.#name === "local";
+    const cache = options.cache ?? local;
+    const module = await this.#before(findTransport(this.#name));
+    const starts = module.reaches !== "interpreter";
+    this.#stage = "start";
+    this.#command = starts
+      ? startCommand(this.#runtime, this.#interpreter(local), {
+        permissions: options.permissions,
+        cache,
+      })
+      : [];
+    const transport = await this.#before(this.#open(module));
+    this.#transport = transport;
+    const following = followStderr(transport, this.#tail);
+    const source = openSource(transport);
+    const sink = openSink(transport);
+
+    this.#stage = "banner";
+    const session: Session = new Session({
+      access: closed,
+      limits,
+      send: (bytes) => sink.write(bytes),
+      gcEnabled: () => parts.gcEnabled,
+      onOutput: (descriptor, bytes) => (descriptor === 2 ? stderr : stdout).write(bytes),
+      onBusy: (busy) => busy ? transport.ref?.() : transport.unref?.(),
+      onClose: (reason) => settleClosed(reason),
+    });
+    let settleClosed!: (reason: Error) => void;
+    const over = new Promise<Error>((resolve) => settleClosed = resolve);
+    const parts = {
+      session,
+      transport,
+      gcEnabled: options.gcEnabled ?? true,
+      gcInterval: options.gcInterval ?? 5000,
+    } as ConnectionParts;
+
+    if (starts) {
+      const agent = await agentBytes(this.#runtime, !local);
+      sink.write(agent).catch(() => {
+        // The process has ended: the missing banner tells of it.
+      });
+    }
+    session.hello({ cache, limits: { ...limits } });
+    const reader = new BannerReader();
+    parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
+    following.to(stderr);
+    const link = new Link({
+      transport,
+      session,
+      source,
+      sink,
+      stderr: { done: following.done, tail: this.#tail },
+      outputs: [stdout, stderr],
+      outputBytes: limits.outputBytes,
+      keepAlive,
+      onUnresponsive: (unresponsive) =>
+        connection.dispatchEvent(new Event(unresponsive ? "unresponsive" : "responsive")),
+    });
+    parts.link = link;
+    const connection = new Connection(parts, over);
+    connection.gcInterval = parts.gcInterval;
+    if (reader.rest.length > 0) session.receive(reader.rest);
+    if (session.stats.pending === 0) transport.unref?.();
+    return connection;
+  }
+
+  #open(module: TransportModule): Promise<BaseTransport> {
+    const {
+      runtime: _r,
+      interpreter: _i,
+      permissions: _p,
+      cache: _c,
+      stdout: _o,
+      stderr: _e,
+      gcEnabled: _g,
+      gcInterval: _n,
+      limits: _l,
+      ...options
+    } = this.#options;
+    const opening = module.Popen(this.#command, {
+      ...options,
+      address: this.#address,
+      signal: this.#deadline.signal,
+      connectTimeout: this.#options.connectTimeout ?? DEFAULT_TIMEOUT,
+    } as PopenOptions);
+    // If it opens after all, once nobody waits for it any more, it is closed.
+    const { signal } = this.#deadline;
+    opening.then((transport) => {
+      if (signal.aborted) void transport.close();
+    }, () => {});
+    return opening;
+  }
+
+  #interpreter(local: boolean): readonly string[] {
+    const { interpreter } = this.#options;
+    if (interpreter !== undefined) {
+      const words = typeof interpreter === "string" ? [interpreter] : [...interpreter];
+      if (words.length === 0 || words.some((word) => typeof word !== "string" || word === "")) {
+        throw new TypeError("Cannot use an empty interpreter: give its path, or an argv");
+      }
+      return words;
+    }
+    // A compiled program is not an interpreter.
+    if (local && this.#runtime.name === "deno" && !Deno.build.standalone) return [Deno.execPath()];
+    return [this.#runtime.program];
+  }
+
+  async #awaitBanner(source: Source, reader: BannerReader, stderr: Promise<void>): Promise<Banner> {
+    const details = () => ({
+      stage: "banner",
+      command: this.#command,
+      stderr: String(this.#tail),
+      stdout: reader.noise,
+    });
+    const what = `Cannot connect to ${this.#target}: `;
+    for (;;) {
+      let bytes: Uint8Array | null;
+      try {
+        bytes = await source.read();
+      } catch {
+        bytes = null;
+      }
+      if (bytes === null) break;
+      try {
+        if (reader.push(bytes)) return reader.banner!;
+      } catch (cause) {
+        throw new BootstrapError(what + (cause as Error).message, {
+          ...details(),
+          hint: "is this the interpreter? A login shell that prints a lot must be quiet",
+          cause,
+        });
+      }
+    }
+    const transport = this.#transport!;
+    await within(2000, Promise.all([transport.status, stderr]));
+    const status = await Promise.race([transport.status, Promise.resolve(undefined)]);
+    if (status?.reason) throw status.reason;
+    const missing = status?.code === 127 || /not found|No such file/i.test(String(this.#tail));
+    const program = this.#command.length > 0
+      ? this.#interpreter(this.#name === "local").join(" ")
+      : "";
+    if (missing && this.#command.length > 0) {
+      const others = await this.#findInterpreters();
+      throw new BootstrapError(`${what}the interpreter ${program} was not found there`, {
+        ...details(),
+        status: status?.code ?? undefined,
+        hint: others.length > 0
+          ? `the host has ${others.join(", ")}: connect with { runtime: ${
+            JSON.stringify(others[0] === "python3" ? "python" : others[0])
+          } }, or name the interpreter's path with { interpreter }`
+          : "install one of deno, node, bun or python3 there, or name its path with { interpreter }",
+      });
+    }
+    throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
+      ...details(),
+      status: status?.signal ?? status?.code ?? undefined,
+      hint: `does "${program}" run there, and is it a ${this.#runtime.name}?`,
+    });
+  }
+
+  /** Which interpreters the host has, so that the error can name them. */
+  async #findInterpreters(): Promise<string[]> {
+    try {
+      const module = await findTransport(this.#name);
+      const probe =
+        "for i in deno node bun python3; do command -v $i >/dev/null 2>&1 && echo PUSHY-HAS $i; done; :";
+      const command = ["sh", "-c", probe];
+      const saved = this.#command;
+      this.#command = command;
+      const opening = this.#open(module);
+      this.#command = saved;
+      const transport = await this.#before(opening);
+      try {
+        const text = await this.#before(new Response(transport.stdout).text());
+        return [...text.matchAll(/PUSHY-HAS (\w+)/g)].map((match) => match[1]!);
+      } finally {
+        await within(2000, transport.close());
+      }
+    } catch {
+      // It was only for the hint.
+      return [];
+    }
+  }
+}
+
+/** The deadline of an attempt has passed. */
+class Late extends Error {}
+
+function resolveKeepAlive(keepAlive: ConnectOptions["keepAlive"]): Required<KeepAlive> {
+  const given = typeof keepAlive === "object"
+    ? keepAlive
+    : { interval: keepAlive === false ? 0 : keepAlive };
+  const { interval = 15_000, whileBusy = false } = given;
+  if (!(interval >= 0)) {
+    throw new TypeError(
+      `Cannot use keepAlive ${interval}: it is a number of milliseconds, or false`,
+    );
+  }
+  return { interval, whileBusy };
+}

@@ -1,0 +1,72 @@
+/**
+ * A live interpreter on another machine, from TypeScript.
+ *
+ * `connect("ssh:web1")` starts an interpreter there, with nothing installed and nothing written to its disk. Its modules,
+ * functions and objects can then be used as if they were local.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "@pushy/core";
+ *
+ * await using con = await connect("local:");
+ * console.log(await con.modules.os.hostname());
+ * console.log(await con.eval("1 + 2")); // 3
+ * ```
+ *
+ * @module
+ */
+
+export { connect, type ConnectOptions } from "./client/connect.ts";
+export {
+  byRef,
+  type CompileOptions,
+  Connection,
+  copy,
+  isRemote,
+  kwargs,
+  type ModulesOf,
+  release,
+} from "./client/connection.ts";
+export type { KeepAlive } from "./client/link.ts";
+export type { OutputOption } from "./client/output.ts";
+export type {
+  Globals,
+  Local,
+  Modules,
+  Plain,
+  Remote,
+  RemoteMembers,
+  RemotePromise,
+  Scope,
+  Untyped,
+  UntypedMembers,
+} from "./client/remote.ts";
+export { registerTransport } from "./client/targets.ts";
+export type { RefOptions } from "./protocol/access.ts";
+export {
+  ConnectionClosedError,
+  ConnectionLostError,
+  ProtocolError,
+  RemoteError,
+  UncrossableError,
+} from "./protocol/errors.ts";
+export type { Limits } from "./protocol/limits.ts";
+export type { CallOptions, SessionStats } from "./protocol/session.ts";
+export { type Banner, BootstrapError } from "./runtime/bootstrap.ts";
+export type { Permissions, RuntimeName } from "./runtime/runtimes.ts";
+export {
+  AuthenticationError,
+  ConnectionError,
+  type ConnectionErrorDetails,
+  HostKeyError,
+} from "./transport/errors.ts";
+export type {
+  BaseTransport,
+  ByteChannel,
+  CopyOptions,
+  CopyProgress,
+  Popen,
+  PopenOptions,
+  TransportModule,
+  TransportStatus,
+} from "./transport/popen.ts";

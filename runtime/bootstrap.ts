@@ -1,0 +1,180 @@
+/**
+ * How an agent gets into a remote interpreter: the command that starts it, the bytes that follow, and the banner that
+ * says it is there.
+ *
+ * All of it is sent without waiting for an answer, and the client's first calls right behind it: connecting costs
+ * one round trip after the interpreter has started.
+ *
+ * @module
+ */
+
+import { printable } from "../protocol/text.ts";
+import type { Runtime, StartOptions } from "./runtimes.ts";
+
+/** The version of the protocol. */
+export const VERSION = 1;
+
+/** How much a login shell may print before the banner, in bytes. */
+export const NOISE_BYTES = 64 << 10;
+
+/** The agent could not be started. The message says what was run, what was seen, and what to try. */
+export class BootstrapError extends Error {
+  override readonly name = "BootstrapError";
+  /** The stage that failed: `"start"`, `"banner"`. */
+  readonly stage: string;
+  /** The command that was run, shortened. */
+  readonly command: string;
+  /** Its exit status, where it has ended. */
+  readonly status: number | string | undefined;
+  /** The end of what was written to standard error, without terminal escapes. */
+  readonly stderr: string;
+  /** What to try. */
+  readonly hint: string | undefined;
+
+  /** Makes the error; `summary` is its first sentence, and the details follow line by line. */
+  constructor(summary: string, details: {
+    stage: string;
+    command: readonly string[];
+    status?: number | string;
+    stderr?: string;
+    stdout?: string;
+    hint?: string;
+    cause?: unknown;
+  }) {
+    const command = shortCommand(details.command);
+    const stderr = printable(details.stderr ?? "").trim().slice(-2000);
+    const stdout = printable(details.stdout ?? "").trim().slice(-500);
+    const lines = [printable(summary), `  command: ${command}`];
+    if (details.status !== undefined) lines.push(`  exit status: ${details.status}`);
+    if (stdout) lines.push(`  stdout: ${stdout.split("\n").join("\n          ")}`);
+    if (stderr) lines.push(`  stderr: ${stderr.split("\n").join("\n          ")}`);
+    if (details.hint) lines.push(`  hint: ${details.hint}`);
+    super(lines.join("\n"), details.cause === undefined ? undefined : { cause: details.cause });
+    this.stage = details.stage;
+    this.command = command;
+    this.status = details.status;
+    this.stderr = stderr;
+    this.hint = details.hint;
+  }
+}
+
+/** The command without the loader, which nobody can read. */
+export function shortCommand(command: readonly string[]): string {
+  return printable(command.join(" ").replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"));
+}
+
+/**
+ * The argv that starts an interpreter with the protocol on descriptors 3 and 4, an empty input, and
+ * whatever it prints on standard error. Words before the interpreter itself (`["sudo", "deno"]`) run it.
+ */
+export function startCommand(
+  runtime: Runtime,
+  interpreter: readonly string[],
+  options: StartOptions,
+): string[] {
+  const wrapper = interpreter.slice(0, -1);
+  const program = interpreter.at(-1)!;
+  const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
+  const words = [program, ...runtime.args(options)].map(shellWord).join(" ");
+  // What else the shell has open is none of the interpreter's business.
+  const script = `${env.join("")}exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
+  return [...wrapper, "sh", "-c", script];
+}
+
+function shellWord(word: string): string {
+  if (/^[A-Za-z0-9+/=_.:,-]+$/.test(word)) return word;
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** The bytes that bring the agent in: how it is packed, its length, and itself. */
+export async function agentBytes(runtime: Runtime, compress: boolean): Promise<Uint8Array> {
+  let code: Uint8Array = new TextEncoder().encode(runtime.agent);
+  if (compress) code = await deflated(runtime.agent, code);
+  const head = `${compress ? "d" : "p"}${code.length.toString(16).padStart(8, "0")}`;
+  const bytes = new Uint8Array(head.length + code.length);
+  bytes.set(new TextEncoder().encode(head));
+  bytes.set(code, head.length);
+  return bytes;
+}
+
+const compressed = new Map<string, Promise<Uint8Array>>();
+
+function deflated(agent: string, code: Uint8Array): Promise<Uint8Array> {
+  let bytes = compressed.get(agent);
+  if (!bytes) {
+    const stream = new Blob([code as Uint8Array<ArrayBuffer>]).stream()
+      .pipeThrough(new CompressionStream("deflate-raw"));
+    bytes = new Response(stream).arrayBuffer().then((buffer) => new Uint8Array(buffer));
+    compressed.set(agent, bytes);
+  }
+  return bytes;
+}
+
+/** What the agent says of itself. */
+export interface Banner {
+  /** The runtime's name. */
+  readonly runtime: string;
+  /** Its version. */
+  readonly version: string;
+  /** Its process id. */
+  readonly pid: number;
+  /** Its operating system. */
+  readonly platform: string;
+}
+
+const MARK = new TextEncoder().encode("\nPUSHY/");
+
+/** Looks for the banner in what comes from a command that may print other things first. */
+export class BannerReader {
+  #seen: Uint8Array = new Uint8Array(0);
+  /** The banner, once it has come. */
+  banner: Banner | undefined;
+  /** The bytes that came behind the banner. */
+  rest: Uint8Array = new Uint8Array(0);
+
+  /** What came before the banner, or instead of it, as text. */
+  get noise(): string {
+    return new TextDecoder().decode(this.#seen);
+  }
+
+  /** Takes in bytes. Says whether the banner is complete; throws if it will not be. */
+  push(bytes: Uint8Array): boolean {
+    const seen = new Uint8Array(this.#seen.length + bytes.length);
+    seen.set(this.#seen);
+    seen.set(bytes, this.#seen.length);
+    this.#seen = seen;
+    const start = indexOf(seen, MARK);
+    const end = start < 0 ? -1 : seen.indexOf(0x0a, start + MARK.length);
+    if (end < 0) {
+      if (seen.length > NOISE_BYTES) {
+        throw new RangeError(`it printed more than ${NOISE_BYTES} bytes before the agent answered`);
+      }
+      return false;
+    }
+    const line = new TextDecoder().decode(seen.subarray(start + MARK.length, end));
+    this.#seen = seen.subarray(0, start);
+    this.rest = seen.subarray(end + 1);
+    const version = parseInt(line);
+    if (version !== VERSION) {
+      throw new RangeError(
+        `its agent speaks version ${line.slice(0, 20)} of the protocol, not ${VERSION}`,
+      );
+    }
+    try {
+      this.banner = JSON.parse(line.slice(line.indexOf(" ") + 1));
+    } catch (cause) {
+      throw new RangeError("its agent introduced itself in a way that cannot be read", { cause });
+    }
+    return true;
+  }
+}
+
+function indexOf(bytes: Uint8Array, mark: Uint8Array): number {
+  for (let at = bytes.indexOf(mark[0]!); at >= 0; at = bytes.indexOf(mark[0]!, at + 1)) {
+    if (at + mark.length > bytes.length) return -1;
+    let i = 1;
+    while (i < mark.length && bytes[at + i] === mark[i]) i++;
+    if (i === mark.length) return at;
+  }
+  return -1;
+}

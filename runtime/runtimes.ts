@@ -1,0 +1,157 @@
+/**
+ * The interpreters that may run on the remote side: how each is started, and how its agent gets in.
+ *
+ * The agent comes over the interpreter's input; its command line only has a loader, small and in an alphabet
+ * that every shell leaves alone. A new interpreter is one record here, and one agent.
+ *
+ * @module
+ */
+
+import { source as jsAgent } from "./generated/js_agent.ts";
+
+/** The names of the runtimes. */
+export type RuntimeName = "deno" | "node" | "bun" | "python";
+
+/** What a remote Deno may do: each is everything (`true`), nothing (`false`, the default), or a list. */
+export interface Permissions {
+  /** Reading files: paths. */
+  read?: boolean | string[];
+  /** Writing files: paths. */
+  write?: boolean | string[];
+  /** The network: `host` or `host:port`. */
+  net?: boolean | string[];
+  /** Environment variables: names. */
+  env?: boolean | string[];
+  /** What the system tells of itself: `hostname`, `osRelease`, … */
+  sys?: boolean | string[];
+  /** Other programs: names or paths. */
+  run?: boolean | string[];
+  /** Native libraries: paths. */
+  ffi?: boolean | string[];
+  /** Hosts that modules may be imported from. */
+  import?: boolean | string[];
+}
+
+/** How an interpreter is to be started. */
+export interface StartOptions {
+  /** What a remote Deno may do. Default: everything. */
+  permissions?: Permissions;
+  /** May a remote Deno write to its cache folder? */
+  cache: boolean;
+}
+
+/** One interpreter. */
+export interface Runtime {
+  readonly name: RuntimeName;
+  /** What is looked for on the remote's PATH. */
+  readonly program: string;
+  /** Other names under which hosts have it. */
+  readonly alternatives: readonly string[];
+  /** The words after the program. */
+  args(options: StartOptions): string[];
+  /** Variables that it is started with. */
+  env(options: StartOptions): Record<string, string>;
+  /** The source of its agent. */
+  readonly agent: string;
+}
+
+const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
+  `for(let i=0;i<n;){const k=read(b.subarray(i));if(!k)throw Error("The input ended");i+=k}return b};` +
+  `const text=b=>new TextDecoder().decode(b);`;
+
+/** Reads `<kind><8 hexadecimal digits>` and so many bytes; unpacks; imports; hands over what it opened. */
+const DENO_LOADER = JS_LOADER_HEAD +
+  `let file,socket,rest=new Uint8Array,read;` +
+  `try{file=Deno.openSync("/dev/fd/3");read=n=>take(b=>file.readSync(b),n)}catch{` +
+  `const{Socket}=await import("node:net");socket=new Socket({fd:3,writable:false});let end,wake;` +
+  `socket.on("data",d=>{const b=new Uint8Array(rest.length+d.length);b.set(rest);b.set(d,rest.length);rest=b;wake?.()});` +
+  `socket.on("close",()=>{end=1;wake?.()});` +
+  `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +
+  `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
+  `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
+  `if(head[0]=="d")code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer());` +
+  `const url=URL.createObjectURL(new Blob([code],{type:"application/javascript"}));` +
+  `const m=await import(url);URL.revokeObjectURL(url);await m.start({file,socket,get rest(){return rest}})`;
+
+const NODE_LOADER = JS_LOADER_HEAD +
+  `const fs=require("fs"),zlib=require("zlib");` +
+  `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
+  `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
+  `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
+  `if(head[0]=="d")code=zlib.inflateRawSync(code);` +
+  `import("data:text/javascript;base64,"+Buffer.from(code).toString("base64")).then(m=>m.start({}))`;
+
+function permissionFlags(permissions: Permissions): string[] {
+  const flags = ["--no-prompt"];
+  for (const [name, value] of Object.entries(permissions)) {
+    if (!/^(read|write|net|env|sys|run|ffi|import)$/.test(name)) {
+      throw new TypeError(`Cannot use permission "${name}": Deno has none of that name`);
+    }
+    if (value === true) {
+      flags.push(`--allow-${name}`);
+    } else if (Array.isArray(value) && value.length > 0) {
+      flags.push(`--allow-${name}=${value.map((item) => item.replaceAll(",", ",,")).join()}`);
+    } else if (value !== false && value !== undefined && !Array.isArray(value)) {
+      throw new TypeError(`Cannot use permission "${name}": expected true, false or a list`);
+    }
+  }
+  return flags;
+}
+
+/** Base64 without the slash, which would end a regular expression. */
+function base64url(text: string): string {
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+const evalLoader = `eval(Buffer.from(/${base64url(NODE_LOADER)}/.source,/base64/.source)+[])`;
+
+const RUNTIMES: Record<string, Runtime> = Object.assign(
+  Object.create(null),
+  {
+    deno: {
+      name: "deno",
+      program: "deno",
+      alternatives: [],
+      args: ({ permissions }) => [
+        "run",
+        "--quiet",
+        "--no-config",
+        "--no-lock",
+        ...permissions ? permissionFlags(permissions) : ["-A"],
+        `data:application/javascript;base64,${btoa(DENO_LOADER)}`,
+      ],
+      env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
+      agent: jsAgent,
+    },
+    node: {
+      name: "node",
+      program: "node",
+      alternatives: ["nodejs"],
+      args: () => ["-e", evalLoader],
+      env: () => ({}),
+      agent: jsAgent,
+    },
+    bun: {
+      name: "bun",
+      program: "bun",
+      alternatives: [],
+      args: () => ["-e", evalLoader],
+      env: () => ({}),
+      agent: jsAgent,
+    },
+  } satisfies Record<string, Runtime>,
+);
+
+/** The names of the runtimes that there are. */
+export const RUNTIME_NAMES: readonly string[] = Object.keys(RUNTIMES);
+
+/** The runtime of a name, or a `TypeError` that lists them. */
+export function runtimeOf(name: string): Runtime {
+  const runtime = RUNTIMES[name];
+  if (!runtime) {
+    throw new TypeError(
+      `Cannot use runtime "${name}": the runtimes are ${RUNTIME_NAMES.join(", ")}`,
+    );
+  }
+  return runtime;
+}
