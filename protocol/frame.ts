@@ -117,15 +117,22 @@ export class FrameReader {
   #finish(body: Uint8Array): void {
     this.#headFilled = 0;
     if (this.#textLength === CHUNK) return;
-    let text = "";
-    if (this.#textLength > 0) {
-      try {
-        text = this.#decoder.decode(body.subarray(0, this.#textLength));
-      } catch (cause) {
-        throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
-      }
+    const text = this.#decode(body, this.#textLength);
+    const attachments = body.length > this.#textLength ? body.subarray(this.#textLength) : EMPTY;
+    this.#sink.messages(text, attachments, this.#word);
+  }
+
+  #decode(body: Uint8Array, length: number): string {
+    if (length <= SHORT_TEXT) {
+      // A decoder costs more to call than such a text is worth.
+      const text = ascii(body, length);
+      if (text !== undefined) return text;
     }
-    this.#sink.messages(text, body.subarray(this.#textLength), this.#word);
+    try {
+      return this.#decoder.decode(body.subarray(0, length));
+    } catch (cause) {
+      throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
+    }
   }
 }
 
@@ -192,11 +199,7 @@ export class FrameWriter {
     }
     if (text !== "") text += "]";
     this.#reserve(HEAD + text.length + this.#attachedBytes);
-    let { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
-    if (read < text.length || HEAD + written + this.#attachedBytes > this.#scratch.length) {
-      this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
-      ({ read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)));
-    }
+    const written = this.#write(text);
     let at = HEAD + written;
     for (const bytes of this.#attached) {
       this.#scratch.set(bytes, at);
@@ -209,6 +212,16 @@ export class FrameWriter {
     this.#attachedBytes = 0;
     this.#size = 0;
     return frame;
+  }
+
+  #write(text: string): number {
+    if (text.length <= SHORT_TEXT && writeAscii(text, this.#scratch, HEAD)) return text.length;
+    const { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
+    if (read === text.length && HEAD + written + this.#attachedBytes <= this.#scratch.length) {
+      return written;
+    }
+    this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
+    return this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)).written;
   }
 
   #reserve(bytes: number): void {
@@ -235,17 +248,51 @@ export function chunkFrames(channel: number, bytes: Uint8Array): Uint8Array[] {
 }
 
 const EMPTY = new Uint8Array(0);
+const SHORT_TEXT = 160;
+
+/** The text of the first bytes if they are ASCII; eight at a time, which engines like best. */
+function ascii(b: Uint8Array, length: number): string | undefined {
+  let text = "";
+  let i = 0;
+  let high = 0;
+  for (; i + 8 <= length; i += 8) {
+    const c0 = b[i]!, c1 = b[i + 1]!, c2 = b[i + 2]!, c3 = b[i + 3]!;
+    const c4 = b[i + 4]!, c5 = b[i + 5]!, c6 = b[i + 6]!, c7 = b[i + 7]!;
+    high |= c0 | c1 | c2 | c3 | c4 | c5 | c6 | c7;
+    text += String.fromCharCode(c0, c1, c2, c3, c4, c5, c6, c7);
+  }
+  for (; i < length; i++) {
+    high |= b[i]!;
+    text += String.fromCharCode(b[i]!);
+  }
+  return high < 0x80 ? text : undefined;
+}
+
+/** Writes a text if it is ASCII; says whether it was. */
+function writeAscii(text: string, to: Uint8Array, at: number): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return false;
+    to[at + i] = code;
+  }
+  return true;
+}
 
 function word(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24) >>> 0;
 }
 
 function writeHead(bytes: Uint8Array, at: number, length: number, second: number, third: number) {
-  for (let i = 0; i < 4; i++) {
-    bytes[at + i] = length >>> (8 * i);
-    bytes[at + 4 + i] = second >> (8 * i);
-    bytes[at + 8 + i] = third >>> (8 * i);
-  }
+  writeWord(bytes, at, length);
+  writeWord(bytes, at + 4, second);
+  writeWord(bytes, at + 8, third);
+}
+
+function writeWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word;
+  bytes[at + 1] = word >> 8;
+  bytes[at + 2] = word >> 16;
+  bytes[at + 3] = word >> 24;
 }
 
 function grow(buffer: Uint8Array | undefined, used: number, more: number, whole: number) {

@@ -138,14 +138,27 @@ export class Outbox {
   #schedule(): void {
     if (this.#scheduled || this.#writing) return;
     this.#scheduled = true;
-    // Twice, so that `await f()` has asked for its value by then: its own `then` runs between the two.
-    queueMicrotask(() =>
-      queueMicrotask(() => {
-        this.#scheduled = false;
-        this.#pump();
-      })
-    );
+    queueMicrotask(this.#soon);
   }
+
+  /** Once more, so that `await f()` has asked for its value by then: its own `then` runs between the two. */
+  readonly #soon = () => queueMicrotask(this.#now);
+
+  readonly #now = () => {
+    this.#scheduled = false;
+    this.#pump();
+  };
+
+  readonly #onWritten = () => {
+    this.#writing = false;
+    this.#pump();
+  };
+
+  readonly #onFailed = (error: unknown) => {
+    this.#writing = false;
+    this.#finished?.();
+    this.#failed(error);
+  };
 
   #pump(): void {
     while (!this.#writing && !this.#closed && this.#held === 0) {
@@ -166,17 +179,7 @@ export class Outbox {
       }
       if (written === undefined) continue;
       this.#writing = true;
-      written.then(
-        () => {
-          this.#writing = false;
-          this.#pump();
-        },
-        (error) => {
-          this.#writing = false;
-          this.#finished?.();
-          this.#failed(error);
-        },
-      );
+      written.then(this.#onWritten, this.#onFailed);
     }
   }
 

@@ -134,15 +134,11 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   }
 
   apply(_target: unknown, _this: unknown, args: unknown[]): unknown {
-    const result = this.caller.call(this.base, this.path, How.call, args);
-    remember(result.question, this.apply);
-    return resultStub(this.caller, result);
+    return resultStub(this.caller, this.caller.call(this.base, this.path, How.call, args));
   }
 
   construct(_target: unknown, args: unknown[]): object {
-    const result = this.caller.call(this.base, this.path, How.construct, args);
-    remember(result.question, this.construct);
-    return resultStub(this.caller, result);
+    return resultStub(this.caller, this.caller.call(this.base, this.path, How.construct, args));
   }
 
   set(_target: unknown, key: string | symbol, value: unknown): boolean {
@@ -182,13 +178,6 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   preventExtensions(): boolean {
     return false;
   }
-}
-
-/** Remembers who called, from `below` downwards. */
-function remember(question: Question, below: (...args: never[]) => unknown): void {
-  if (!question.traced) return;
-  question.caller = {};
-  Error.captureStackTrace?.(question.caller, below);
 }
 
 type Fulfilled = (value: unknown) => unknown;

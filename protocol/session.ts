@@ -13,11 +13,9 @@ import { Answer, Question, Result } from "./calls.ts";
 import { Blobs, type ChannelPort, Inflow, Outflow } from "./channels.ts";
 import { abortImported, type Border, Incoming, isPath, Outgoing, readPath } from "./crossing.ts";
 import {
-  addLocalStack,
   ConnectionClosedError,
   ConnectionLostError,
   ProtocolError,
-  RemoteError,
   UncrossableError,
 } from "./errors.ts";
 import { chunkFrames, FrameReader, type FrameSink, HEAD } from "./frame.ts";
@@ -27,7 +25,16 @@ import { Outbox, type Send } from "./outbox.ts";
 import { type Base, type Caller, referenceStub, stubInfo } from "./proxy.ts";
 import { Exports, type Import, Imports } from "./references.ts";
 import { printable, shorten } from "./text.ts";
-import { count, decode, describe, encode, type Encoded, integer, parse } from "./values.ts";
+import {
+  count,
+  decode,
+  describe,
+  encode,
+  type Encoded,
+  encodePlain,
+  integer,
+  parse,
+} from "./values.ts";
 
 /** Which call the running code belongs to; an interpreter's own way to know. */
 export interface CallContext {
@@ -89,15 +96,13 @@ export interface CallOptions {
   timeout?: number;
 }
 
-/** How many questions may be open for a call to remember the stack of its caller: it takes a microsecond. */
-const STACKS = 64;
 /** After so many answers without an occasion to acknowledge them, they are acknowledged on their own. */
 const ACKNOWLEDGE = 1000;
 
 /** One end of a connection. */
 export class Session implements FrameSink, ChannelPort, Border {
   readonly limits: Limits;
-  readonly exports = new Exports();
+  readonly exports: Exports = new Exports();
   readonly imports: Imports;
   readonly caller: SessionCaller;
   readonly #options: SessionOptions;
@@ -110,6 +115,10 @@ export class Session implements FrameSink, ChannelPort, Border {
   readonly #inflows = new Map<number, Inflow>();
   readonly #outflows = new Map<number, Outflow>();
   readonly #droppedResults: FinalizationRegistry<Question>;
+  /** A call has left whose value nobody has asked for: when nobody can any more, the peer may forget it. */
+  readonly #watch = (question: Question) => {
+    if (question.result) this.#droppedResults.register(question.result, question);
+  };
   readonly #toRelease = new Map<number, number>();
   readonly #pings = new Map<number, () => void>();
   #lastQuestion = 0;
@@ -377,7 +386,10 @@ export class Session implements FrameSink, ChannelPort, Border {
       const head = `${id},${target},${path.length === 0 ? "[]" : JSON.stringify(path)},${how}`;
       let sent: Outgoing | undefined;
       let body = head;
-      if (args.length > 0 || parent !== undefined) {
+      const plain = parent === undefined ? encodePlain(args, this.limits.depth) : undefined;
+      if (plain !== undefined) {
+        if (plain !== "[]") body += `,${plain}`;
+      } else {
         const outgoing = new Outgoing(this);
         sent = outgoing;
         let encoded: Encoded;
@@ -396,7 +408,7 @@ export class Session implements FrameSink, ChannelPort, Border {
           body += ",1";
         }
       }
-      question = new Question(id, body);
+      question = new Question(id, body, this.#watch);
       this.#questions.set(id, question);
       if (wanted) this.#want(question);
       this.#outbox.add(question, body.length);
@@ -404,10 +416,9 @@ export class Session implements FrameSink, ChannelPort, Border {
     } finally {
       this.#outbox.unhold();
     }
-    question.traced = this.#questions.size < STACKS;
     if (signal) this.#cancelWith(question, signal);
     const result = new Result(question);
-    if (!wanted) this.#droppedResults.register(result, question);
+    if (!wanted) question.result = result;
     return result;
   }
 
@@ -793,6 +804,8 @@ export class Session implements FrameSink, ChannelPort, Border {
   }
 
   #send(op: number, id: number, value: unknown, where: string): void {
+    const plain = encodePlain(value, this.limits.depth);
+    if (plain !== undefined) return this.#add(`[${op},${id},${plain}]`);
     this.#outbox.hold();
     const outgoing = new Outgoing(this);
     try {
@@ -926,7 +939,6 @@ export class Session implements FrameSink, ChannelPort, Border {
       question.fulfill(decoded);
       return;
     }
-    if (decoded instanceof RemoteError) addLocalStack(decoded, question.caller?.stack);
     question.reject(decoded);
   }
 

@@ -88,7 +88,6 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const UNDEFINED: Encoded = Object.freeze({ text: '["u"]', form: 1 });
-const NO_ARGUMENTS: Encoded = Object.freeze({ text: "[]", form: 0 });
 
 /**
  * Encodes a value. `where` names it in the error that refuses what cannot cross. Nothing has been sent when
@@ -100,29 +99,33 @@ export function encode(
   where: string,
   depth: number,
 ): Encoded {
-  switch (typeof value) {
-    case "undefined":
-      return UNDEFINED;
-    case "boolean":
-      return { text: value ? "true" : "false", form: 0 };
-    case "string":
-      if (value.length <= LONG_STRING) return { text: JSON.stringify(value), form: 0 };
-      break;
-    case "number":
-      if (Number.isFinite(value) && !Object.is(value, -0)) return { text: String(value), form: 0 };
-      break;
-    case "object": {
-      if (value === null) return { text: "null", form: 0 };
-      if (Array.isArray(value) && value.length === 0) return NO_ARGUMENTS;
-      const budget: Budget = { seen: undefined };
-      if (isPlainSafely(value, depth, budget)) {
-        const text = JSON.stringify(value);
-        return text.length > LONG_TEXT ? hoist(text, 0, exporter) : { text, form: 0 };
-      }
-    }
+  if (value === undefined) return UNDEFINED;
+  const plain = encodePlain(value, depth, Infinity);
+  if (plain !== undefined) {
+    return plain.length > LONG_TEXT ? hoist(plain, 0, exporter) : { text: plain, form: 0 };
   }
   const text = new Encoder(exporter, depth).encode(value, where);
   return text.length > LONG_TEXT ? hoist(text, 1, exporter) : { text, form: 1 };
+}
+
+/** The text of a value for which JSON is enough and which is no longer than `most`, or `undefined`. */
+export function encodePlain(value: unknown, depth: number, most = LONG_TEXT): string | undefined {
+  switch (typeof value) {
+    case "boolean":
+      return value ? "true" : "false";
+    case "string":
+      return value.length <= LONG_STRING ? JSON.stringify(value) : undefined;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0) ? String(value) : undefined;
+    case "object": {
+      if (value === null) return "null";
+      if (Array.isArray(value) && value.length === 0) return "[]";
+      if (!isPlainSafely(value, depth, { first: undefined, seen: undefined })) return undefined;
+      const text = JSON.stringify(value);
+      return text.length <= most ? text : undefined;
+    }
+  }
+  return undefined;
 }
 
 function hoist(text: string, form: 0 | 1, exporter: Exporter): Encoded {
@@ -188,12 +191,14 @@ function escaped(text: string, quote: number): boolean {
   return slashes % 2 === 1;
 }
 
-interface Budget {
+/** The objects met so far. Most values have one: a set is made for the second. */
+interface Met {
+  first: object | undefined;
   seen: Set<object> | undefined;
 }
 
 /** Is JSON enough for this? A shared or cyclic object is not plain: JSON would lose that. */
-function isPlain(value: unknown, depth: number, budget: Budget): boolean {
+function isPlain(value: unknown, depth: number, met: Met): boolean {
   switch (typeof value) {
     case "string":
       return value.length <= LONG_STRING;
@@ -215,37 +220,44 @@ function isPlain(value: unknown, depth: number, budget: Budget): boolean {
       if (typeof item === "object" && item !== null) {
         if (!nested) {
           nested = true;
-          if (!note(value, budget)) return false;
+          if (!note(value, met)) return false;
         }
       }
-      if (!isPlain(item, depth - 1, budget)) return false;
+      if (!isPlain(item, depth - 1, met)) return false;
     }
-    return nested || note(value, budget);
+    return nested || note(value, met);
   }
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return false;
-  if (!note(value, budget)) return false;
+  if (!note(value, met)) return false;
   const object = value as Record<string, unknown>;
   const keys = Object.keys(object);
   for (let i = 0; i < keys.length; i++) {
-    if (!isPlain(object[keys[i]!], depth - 1, budget)) return false;
+    if (!isPlain(object[keys[i]!], depth - 1, met)) return false;
   }
   return Object.getOwnPropertySymbols(object).length === 0;
 }
 
-function isPlainSafely(value: unknown, depth: number, budget: Budget): boolean {
+function isPlainSafely(value: unknown, depth: number, met: Met): boolean {
   try {
-    return isPlain(value, depth, budget);
+    return isPlain(value, depth, met);
   } catch {
     // A getter or a proxy threw: the encoder meets it again, and names its place.
     return false;
   }
 }
 
-function note(object: object, budget: Budget): boolean {
-  budget.seen ??= new Set();
-  const before = budget.seen.size;
-  return budget.seen.add(object).size !== before;
+/** Notes an object; says whether it is new. */
+function note(object: object, met: Met): boolean {
+  if (met.seen === undefined) {
+    if (met.first === undefined) {
+      met.first = object;
+      return true;
+    }
+    met.seen = new Set([met.first]);
+  }
+  const before = met.seen.size;
+  return met.seen.add(object).size !== before;
 }
 
 const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(

@@ -70,8 +70,7 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
   `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
   `if(head[0]=="d")code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer());` +
-  `const url=URL.createObjectURL(new Blob([code],{type:"application/javascript"}));` +
-  `const m=await import(url);URL.revokeObjectURL(url);await m.start({file,socket,get rest(){return rest}})`;
+  `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
 
 const NODE_LOADER = JS_LOADER_HEAD +
   `const fs=require("fs"),zlib=require("zlib");` +
@@ -79,7 +78,9 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="d")code=zlib.inflateRawSync(code);` +
-  `import("data:text/javascript;base64,"+Buffer.from(code).toString("base64")).then(m=>m.start({}))`;
+  // In a module import() works, which it does not in a function that was made of text.
+  `import("data:text/javascript;base64,"+Buffer.from("export const start=(()=>{"+text(code)+"\\n})()")` +
+  `.toString("base64")).then(m=>m.start({}))`;
 
 function permissionFlags(permissions: Permissions): string[] {
   const flags = ["--no-prompt"];

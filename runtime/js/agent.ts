@@ -22,7 +22,7 @@ interface Settings {
 }
 
 /** What the client reaches at target 0. */
-export function makeRoot(settings: () => Settings): Record<string, unknown> {
+function makeRoot(settings: () => Settings): Record<string, unknown> {
   const importing = (name: string) => importModule(name, settings().cache ?? true);
   const scope = new Scope();
   return Object.assign(Object.create(null), {
@@ -50,15 +50,17 @@ export async function start(loaded: Loaded): Promise<void> {
     host.exit(clean ? 0 : 1);
   };
   const encoder = new TextEncoder();
-  let watched = false;
+  let settled = false;
   const session = new Session({
     access: open,
     root: makeRoot(() => settings),
     send(bytes) {
       const written = wires.write(bytes);
-      if (!watched && session.stats.framesSent > 1) {
-        watched = true;
-        setTimeout(startWatchdog, 20);
+      if (!settled) {
+        settled = true;
+        // Not before the first result has left: a first timer costs Deno 5 ms, and a worker more.
+        setTimeout(startWatchdog, 50);
+        setInterval(() => session.tick(), 5000);
       }
       return written;
     },
@@ -77,6 +79,5 @@ export async function start(loaded: Loaded): Promise<void> {
     session.output(descriptor, bytes);
     session.flush();
   });
-  setInterval(() => session.tick(), 5000);
   wires.read((bytes) => session.receive(bytes), () => finish(false));
 }
