@@ -27,6 +27,7 @@ import type { BaseTransport, PopenOptions, TransportModule } from "../transport/
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
+  Hold,
   type KeepAlive,
   Link,
   openSink,
@@ -213,6 +214,7 @@ class Attempt {
     const following = followStderr(transport, this.#tail);
     const source = openSource(transport);
     const sink = openSink(transport);
+    const hold = new Hold(transport);
 
     this.#stage = "banner";
     const session: Session = new Session({
@@ -221,7 +223,7 @@ class Attempt {
       send: (bytes) => sink.write(bytes),
       gcEnabled: () => parts.gcEnabled,
       onOutput: (descriptor, bytes) => (descriptor === 2 ? stderr : stdout).write(bytes),
-      onBusy: (busy) => busy ? transport.ref?.() : transport.unref?.(),
+      onBusy: (busy) => hold.busy = busy,
       onClose: (reason) => settleClosed(reason),
     });
     let settleClosed!: (reason: Error) => void;
@@ -246,6 +248,7 @@ class Attempt {
     const link = new Link({
       transport,
       session,
+      hold,
       source,
       sink,
       stderr: { done: following.done, tail: this.#tail },
@@ -259,7 +262,7 @@ class Attempt {
     const connection = new Connection(parts, over);
     connection.gcInterval = parts.gcInterval;
     if (reader.rest.length > 0) session.receive(reader.rest);
-    if (session.stats.pending === 0) transport.unref?.();
+    if (session.stats.pending === 0) hold.busy = false;
     return connection;
   }
 

@@ -114,6 +114,7 @@ export function followStderr(transport: BaseTransport, tail: Tail): {
 export interface LinkOptions {
   transport: BaseTransport;
   session: Session;
+  hold: Hold;
   source: Source;
   sink: Sink;
   stderr: { done: Promise<void>; tail: Tail };
@@ -242,6 +243,7 @@ export class Link {
     const { session, transport, outputs } = this.#options;
     clearInterval(this.#timer);
     clearInterval(this.#tick);
+    this.#options.hold.end();
     session.close(new ConnectionClosedError());
     await within(500, session.written);
     this.#options.sink.close();
@@ -251,6 +253,46 @@ export class Link {
       Promise.all([this.#options.stderr.done, ...outputs.map((o) => o.drained())]),
     );
     return status;
+  }
+}
+
+/** How long an idle connection holds the program, in milliseconds: to let go and hold on again at each call is dear. */
+const HOLD = 20;
+
+/** Lets the program exit while nothing is pending on a transport. */
+export class Hold {
+  readonly #transport: BaseTransport;
+  #busy = false;
+  #held = true;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** The transport holds the program at first. */
+  constructor(transport: BaseTransport) {
+    this.#transport = transport;
+  }
+
+  /** Something is pending, or nothing any more. */
+  set busy(busy: boolean) {
+    this.#busy = busy;
+    if (busy) {
+      if (this.#held) return;
+      this.#held = true;
+      this.#transport.ref?.();
+    } else {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        if (this.#busy || !this.#held) return;
+        this.#held = false;
+        this.#transport.unref?.();
+      }, HOLD);
+    }
+  }
+
+  /** The connection is over. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#busy = true;
   }
 }
 
