@@ -1,6 +1,6 @@
 /**
  * AES-CMAC and AES-CCM, which neither `node:crypto` on Deno nor Web Crypto has, made of their
- * AES-CBC and AES-CTR.
+ * AES-CBC and AES-CTR. (On Deno a cipher that is not finished keeps its resource for ever.)
  *
  * @module
  */
@@ -18,7 +18,9 @@ function name(key: Uint8Array, mode: "cbc" | "ctr" | "ecb"): string {
 function cbc(key: Uint8Array, blocks: Uint8Array): Uint8Array {
   const cipher = createCipheriv(name(key, "cbc"), key, ZERO_BLOCK);
   cipher.setAutoPadding(false);
-  return cipher.update(blocks);
+  const encrypted = cipher.update(blocks);
+  cipher.final();
+  return encrypted;
 }
 
 function doubled(block: Uint8Array): Uint8Array {
@@ -41,6 +43,7 @@ export function cmacSubkeys(key: Uint8Array): CmacSubkeys {
   const cipher = createCipheriv(name(key, "ecb"), key, null);
   cipher.setAutoPadding(false);
   const whole = doubled(cipher.update(ZERO_BLOCK));
+  cipher.final();
   return { whole, padded: doubled(whole) };
 }
 
@@ -90,7 +93,9 @@ function ccmStream(key: Uint8Array, nonce: Uint8Array, tag: Uint8Array, text: Ui
   counter[0] = 14 - nonce.length;
   counter.set(nonce, 1);
   const cipher = createCipheriv(name(key, "ctr"), key, counter);
-  return { tag: cipher.update(tag), text: cipher.update(text) };
+  const result = { tag: cipher.update(tag), text: cipher.update(text) };
+  cipher.final();
+  return result;
 }
 
 /** AES-CCM with a tag of 16 bytes (RFC 3610). `data` is at most 65,279 bytes. */
