@@ -6,13 +6,15 @@
  * the pipe's bytes. What it says is `named_pipe_auth_req` of Samba's own `named_pipe_auth.idl`, in
  * NDR (C706, chapter 14). Samba 4.16 to 4.18 speak its level 7, later ones level 8.
  *
+ * A read that smbd has begun fails as a whole when the socket ends meanwhile, so what is written just
+ * before the end of a connection can be lost: let the client end it.
+ *
  * The folder `np` belongs to root and lets nobody else in, so that who connects there is smbd.
  *
  * @module
  */
 
 import { concat, Cursor, MalformedError } from "../transport/smb/cursor.ts";
-import { STATUS } from "../transport/smb/ntstatus.ts";
 
 /** The user that Samba has authenticated, and where the user is. */
 export interface SambaUser {
@@ -40,13 +42,13 @@ export interface SambaPipe {
 
 /** How a pipe is accepted. */
 export interface AcceptOptions {
-  /** Decides whether `user` may use the pipe; the client otherwise sees "access denied". */
+  /** Decides whether `user` may use the pipe; otherwise it is closed before it is open. */
   admit: (user: SambaUser) => boolean | Promise<boolean>;
   /** How long the handshake may take, in milliseconds. Default: 10 000. `0` means no limit. */
   timeout?: number;
 }
 
-/** The user is not admitted. The client has been told so. */
+/** The user is not admitted, and the pipe was closed. */
 export class NotAdmittedError extends Error {
   override readonly name = "NotAdmittedError";
   /** Who it was. */
@@ -82,35 +84,28 @@ export async function acceptSambaPipe(
   conn: Deno.Conn,
   { admit, timeout = 10_000 }: AcceptOptions,
 ): Promise<SambaPipe> {
-  let late = false;
-  const timer = timeout <= 0 ? undefined : setTimeout(() => {
-    late = true;
-    conn.close();
-  }, timeout);
+  const late = Promise.withResolvers<never>();
+  const timer = timeout <= 0 ? undefined : setTimeout(
+    () => late.reject(new Error(`Samba's handshake was not complete after ${timeout} ms`)),
+    timeout,
+  );
   try {
-    const request = await readRequest(conn);
-    let user: SambaUser;
-    try {
-      user = readSambaRequest(request);
-    } catch (error) {
-      await writeAll(conn, sambaReply(levelOf(request), STATUS.INVALID_PARAMETER));
-      throw error;
-    }
-    const admitted = await admit(user);
-    const level = levelOf(request);
-    await writeAll(conn, sambaReply(level, admitted ? STATUS.SUCCESS : STATUS.ACCESS_DENIED));
-    if (!admitted) throw new NotAdmittedError(user);
-    if (late) throw new Error("late");
-    return { user, conn };
+    return { user: await Promise.race([handshake(conn, admit), late.promise]), conn };
   } catch (error) {
-    if (late) {
-      throw new Error(`Samba's handshake was not complete after ${timeout} ms`, { cause: error });
-    }
     conn.close();
     throw error;
   } finally {
     clearTimeout(timer);
   }
+}
+
+async function handshake(conn: Deno.Conn, admit: AcceptOptions["admit"]): Promise<SambaUser> {
+  const request = await readRequest(conn);
+  const user = readSambaRequest(request);
+  // smbd does not look at the status of an answer: who is not to come in gets none.
+  if (!await admit(user)) throw new NotAdmittedError(user);
+  await writeAll(conn, sambaReply(levelOf(request)));
+  return user;
 }
 
 /**
@@ -151,12 +146,11 @@ async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
 }
 
 function levelOf(request: Uint8Array): number {
-  const level = new Cursor(request, "Samba's handshake", 8).u32();
-  return LEVELS.includes(level) ? level : LEVELS[0]!;
+  return new Cursor(request, "Samba's handshake", 8).u32();
 }
 
-/** The answer, `named_pipe_auth_rep`. */
-export function sambaReply(level: number, status: number): Uint8Array<ArrayBuffer> {
+/** The answer that opens the pipe, `named_pipe_auth_rep`: a pipe of bytes. */
+export function sambaReply(level: number): Uint8Array<ArrayBuffer> {
   const reply = new Uint8Array(36);
   const view = new DataView(reply.buffer);
   view.setUint32(0, reply.length - 4);
@@ -166,7 +160,6 @@ export function sambaReply(level: number, status: number): Uint8Array<ArrayBuffe
   view.setUint16(16, BYTE_MODE_PIPE, true);
   view.setUint16(18, DEVICE_STATE, true);
   view.setBigUint64(24, BigInt(ALLOCATION_SIZE), true);
-  view.setUint32(32, status, true);
   return reply;
 }
 

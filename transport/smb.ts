@@ -330,7 +330,9 @@ class SmbPipeTransport implements SmbTransport {
     const timer = setTimeout(() => this.#connection.close(), GRACE);
     try {
       await this.channel.close();
-      await this.#session.logOff();
+      // Samba neither cancels nor ends the reads of a closed pipe, and lets nobody log off before
+      // they are answered. The session then ends with its connection.
+      if (this.channel.unanswered === 0) await this.#session.logOff();
     } catch {
       // A connection that is gone needs no farewell.
     } finally {

@@ -53,6 +53,14 @@ const NO_PIPE: ReadonlySet<number> = new Set([
   STATUS.NOT_SUPPORTED,
 ]);
 
+/** Samba's ways of saying that the server behind the pipe has hung up while it was opened. */
+const TURNED_AWAY: ReadonlySet<number> = new Set([
+  STATUS.PIPE_DISCONNECTED,
+  STATUS.PIPE_BROKEN,
+  STATUS.CONNECTION_DISCONNECTED,
+  STATUS.CONNECTION_RESET,
+]);
+
 /** Names of system errors in Deno's messages; what to tell; what to try. */
 const SYSTEM: readonly (readonly [RegExp, string, string, string])[] = [
   [
@@ -105,6 +113,12 @@ export function describeFailure(attempt: Attempt, cause: unknown): ConnectionErr
     if (stage === "open" && status === STATUS.ACCESS_DENIED) {
       return new AuthenticationError(
         `Cannot open the pipe ${pipe} at ${where} as ${user}: access is denied (${code})`,
+        { stage, code, cause, hint: "May this user use the pipe? See allowUsers of the server." },
+      );
+    }
+    if (stage === "open" && TURNED_AWAY.has(status)) {
+      return new AuthenticationError(
+        `Cannot open the pipe ${pipe} at ${where} as ${user}: the server turns away (${code})`,
         { stage, code, cause, hint: "May this user use the pipe? See allowUsers of the server." },
       );
     }

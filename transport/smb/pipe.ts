@@ -137,6 +137,11 @@ export class Pipe implements ByteChannel {
     this.#ask();
   }
 
+  /** Reads that the server has not answered. */
+  get unanswered(): number {
+    return this.#reads.reduce((sum, { bytes }) => sum + (bytes === undefined ? 1 : 0), 0);
+  }
+
   /** {@inheritDoc ByteChannel.read} */
   async read(buffer: Uint8Array): Promise<number | null> {
     for (;;) {
