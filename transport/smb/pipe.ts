@@ -134,6 +134,7 @@ export class Pipe implements ByteChannel {
     const ended = Promise.withResolvers<Error | null>();
     this.ended = ended.promise;
     this.#resolveEnded = ended.resolve;
+    void connection.closed.then((reason) => this.#finish(reason));
     this.#ask();
   }
 
@@ -262,6 +263,8 @@ export class Pipe implements ByteChannel {
         const bytes = readReadResponse(message, this.#limits.maxRead);
         if (bytes.length > 0) read.bytes = bytes;
       } catch (error) {
+        this.#drop(read);
+        this.#finish(error as Error);
         this.#connection.fail(error as Error);
         return;
       }
@@ -295,6 +298,7 @@ export class Pipe implements ByteChannel {
         throw new MalformedError(`The server took ${taken} of ${size} bytes written to the pipe`);
       }
     } catch (error) {
+      this.#failWrites(error as Error);
       this.#connection.fail(error as Error);
       return;
     }

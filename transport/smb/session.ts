@@ -233,7 +233,9 @@ export class Session {
     if (status === STATUS.SUCCESS) {
       checkValidation(readIoctlResponse(message, code), this.agreement);
     } else if (status === STATUS.ACCESS_DENIED) {
-      throw new StatusError(status, "the validation of the negotiation (a downgrade attack?)");
+      throw new MalformedError(
+        "The server does not confirm the negotiation (a downgrade attack by somebody in between?)",
+      );
     }
     // Any other status is signed too: that of a server which does not know the request.
   }
