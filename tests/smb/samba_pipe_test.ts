@@ -42,11 +42,17 @@ const ROOT: SambaUser = {
 /** The recording as level 8 has it: claims and devices in the token. */
 function level8(claims = 0): Uint8Array<ArrayBuffer> {
   const request = RECORDED.slice();
-  // The token's rights end at 0x16c; what follows is aligned to 8 bytes in the end.
+  // The token's rights end at 0x16c; the number of groups follows, then what is aligned to 8 bytes.
   const token = new Uint8Array(4 * 4 + 4 * 4 + 4);
   token[0] = claims;
   token[32] = 1;
-  const all = concat(request.subarray(0, 0x16c), token, new Uint8Array(4), request.subarray(0x16c));
+  const all = concat(
+    request.subarray(0, 0x16c),
+    token,
+    request.subarray(0x16c, 0x170),
+    new Uint8Array(4),
+    request.subarray(0x170),
+  );
   const view = new DataView(all.buffer);
   view.setUint32(0, all.length - 4);
   view.setUint32(8, 8, true);
