@@ -91,8 +91,8 @@ export interface SmbTransport extends BaseTransport {
 
 /** How long a polite end may take, in ms. */
 const GRACE = 2000;
-/** The largest read and write, in bytes. */
-const MOST = 1 << 20;
+/** The largest write, in bytes. */
+const MOST = 1 << 19;
 /** Samba answers a pipe's read with less than 64 KiB, however much is asked for. */
 const READ_SIZE = 1 << 16;
 /** Reads and writes under way on a server that keeps their order. */
@@ -103,6 +103,9 @@ function credentials(options: SmbOptions): Credentials | null {
   if (options.anonymous) {
     if (options.username !== undefined || options.password !== undefined) {
       throw new TypeError("Cannot log in anonymously with a username or a password");
+    }
+    if (options.encrypt) {
+      throw new TypeError("Cannot encrypt an anonymous session: it has no key");
     }
     return null;
   }

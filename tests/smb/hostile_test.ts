@@ -695,6 +695,7 @@ Deno.test("options that are wrong are refused before anything is sent", async ()
       { username: "me\0" },
       { username: "A\\me", domain: "B" },
       { anonymous: true },
+      { anonymous: true, username: undefined, password: undefined, encrypt: true },
       { minDialect: "3.1.1", maxDialect: "2.1" } as const,
       { native: true },
     ]

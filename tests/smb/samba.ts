@@ -7,7 +7,7 @@ import { acceptSambaPipe, NotAdmittedError, type SambaUser } from "../../server/
 
 /** The account that every test server has; it is the user that runs the tests. */
 export const USER = Deno.env.get("USER") || "root";
-export const PASSWORD = "S3cret-€-pass";
+export const PASSWORD = "S3cret-ü-pass";
 
 function find(program: string): string | undefined {
   const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/usr/bin"];
@@ -42,7 +42,8 @@ export interface SambaOptions {
   silent?: boolean;
 }
 
-async function echo(conn: Deno.Conn): Promise<void> {
+/** Sends back what comes. */
+export async function echo(conn: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(256 * 1024);
   for (let n = await conn.read(buffer); n !== null; n = await conn.read(buffer)) {
     for (let at = 0; at < n;) at += await conn.write(buffer.subarray(at, n));
@@ -71,6 +72,8 @@ function freePort(): number {
 /** A running smbd. */
 export class Samba implements AsyncDisposable {
   readonly port: number;
+  /** The Unix socket behind the pipe. */
+  readonly socket: string;
   /** Who opened the pipe, in order. */
   readonly users: SambaUser[] = [];
   readonly #folder: string;
@@ -88,6 +91,7 @@ export class Samba implements AsyncDisposable {
     options: SambaOptions,
   ) {
     this.#folder = folder;
+    this.socket = `${folder}/ncalrpc/np/pushy`;
     this.port = port;
     this.#child = child;
     this.#listener = listener;
