@@ -50,6 +50,7 @@ export interface AcceptOptions {
 
 /** The user is not admitted, and the pipe was closed. */
 export class NotAdmittedError extends Error {
+  /** The class's name. */
   override readonly name = "NotAdmittedError";
   /** Who it was. */
   readonly user: SambaUser;

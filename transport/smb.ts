@@ -16,7 +16,8 @@
  * (`\\host\pipe\pushy`), under the credentials of the current user. Deno needs `-A` for that.
  *
  * A named pipe has no half-closed state: closing `stdin` closes the pipe, once the server has
- * taken what was written.
+ * taken what was written. Samba can lose what its end writes just before it closes the pipe, so a
+ * conversation should be ended by this side.
  *
  * @module
  */

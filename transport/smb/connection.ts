@@ -84,7 +84,7 @@ export class Connection {
   /** The session and the tree that requests are made in. */
   sessionId = 0n;
   treeId = 0;
-  /** Do requests say how many credits they cost (2.1 and later)? */
+  /** Do requests say how many credits they cost (MS-SMB2 3.2.4.1.5)? */
   multiCredit = false;
 
   readonly #frames: Frames;

@@ -9,6 +9,7 @@
 
 /** What the server sent is not what the specification allows. */
 export class MalformedError extends Error {
+  /** The class's name. */
   override readonly name = "MalformedError";
 }
 

@@ -130,6 +130,7 @@ export function statusName(status: number): string {
 
 /** The server answered a request with a status that is not success. */
 export class StatusError extends Error {
+  /** The class's name. */
   override readonly name = "StatusError";
   /** The NTSTATUS value. */
   readonly status: number;

@@ -25,14 +25,7 @@ import {
   SHARE,
   treeConnectRequest,
 } from "./messages.ts";
-import {
-  type Agreement,
-  checkValidation,
-  CIPHERS,
-  DIALECT,
-  dialectName,
-  type Offer,
-} from "./negotiate.ts";
+import { type Agreement, checkValidation, CIPHERS, dialectName, type Offer } from "./negotiate.ts";
 import { type Credentials, NtlmClient } from "./ntlm.ts";
 import { STATUS, StatusError } from "./ntstatus.ts";
 import { makeSigner, type Signer } from "./signing.ts";
@@ -40,6 +33,7 @@ import { initToken, MECHANISMS, offersNtlm, readServerToken, responseToken } fro
 
 /** The session could not be made as safe as was asked for. */
 export class RefusedError extends Error {
+  /** The class's name. */
   override readonly name = "RefusedError";
 }
 
@@ -72,7 +66,7 @@ export async function negotiate(
   if (securityBuffer.length > 0 && !offersNtlm(securityBuffer)) {
     throw new RefusedError("The server offers no NTLM login, and Kerberos is not spoken here");
   }
-  connection.multiCredit = agreement.dialect >= DIALECT.v210;
+  connection.multiCredit = agreement.largeMtu;
   return agreement;
 }
 
