@@ -20,7 +20,6 @@ import { ByRef, isThenable, Iteration } from "./access.ts";
 import type { Answer } from "./calls.ts";
 import { type Inflow, ITERATOR_CREDIT, type Outflow, STREAM_CREDIT } from "./channels.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
-import { chunkFrames } from "./frame.ts";
 import {
   givesBytes,
   isIterator,
@@ -66,8 +65,8 @@ export interface Border {
   newChannel(): number;
   /** Attaches bytes to the frame that is being made. `undefined`: they would make it too long. */
   attach(bytes: Uint8Array): number | undefined;
-  /** Queues the frames of a blob. */
-  sendBlob(frames: Uint8Array[]): void;
+  /** Queues the bytes of a blob. */
+  sendBlob(channel: number, bytes: Uint8Array): void;
   /** Opens the sending end of a channel; a negative number is one that the peer opened. */
   openOutflow(channel: number, credit: number): Outflow;
   /** Opens the reading end of a channel. */
@@ -82,6 +81,11 @@ export interface Border {
 
 /** Bytes up to this size travel in the frame of their message. */
 const INLINE_BYTES = 16 << 10;
+/**
+ * Bytes up to this size are copied when they are passed. More are not: a copy of a gigabyte costs more than to send it,
+ * so whoever passes that leaves it alone until the call is answered.
+ */
+const SNAPSHOT_BYTES = 1 << 20;
 const LABEL = 160;
 
 /** What one outgoing message takes with it. If it cannot be sent, nothing of it has happened. */
@@ -123,9 +127,10 @@ export class Outgoing implements Exporter {
       if (offset !== undefined) return offset;
     }
     const channel = this.#border.newChannel();
-    const frames = chunkFrames(channel, bytes);
+    // Up to a size, as it is now; a larger one is read while it is sent.
+    const kept = bytes.length <= SNAPSHOT_BYTES ? bytes.slice() : bytes;
     this.blobs.push(channel, bytes.length);
-    this.#onSent.push(() => this.#border.sendBlob(frames));
+    this.#onSent.push(() => this.#border.sendBlob(channel, kept));
     return -channel;
   }
 

@@ -19,8 +19,11 @@ import { ProtocolError } from "./errors.ts";
 export const HEAD = 12;
 const CHUNK = 0xffff_ffff;
 
-/** The most bytes that a chunk frame carries. Small calls go between two of them. */
-export const CHUNK_BYTES = 256 << 10;
+/**
+ * The most bytes that a chunk frame carries: with its head it fills a pipe exactly, which is twice as fast as one that is
+ * longer. Small calls go between two of them.
+ */
+export const CHUNK_BYTES = (64 << 10) - HEAD;
 
 /** What a reader hands its frames to. */
 export interface FrameSink {
@@ -229,22 +232,11 @@ export class FrameWriter {
   }
 }
 
-/**
- * The chunk frames of a large value, made with a single copy: heads and pieces stand in one buffer, and each
- * item is a view of one frame in it.
- */
-export function chunkFrames(channel: number, bytes: Uint8Array): Uint8Array[] {
-  const count = Math.ceil(bytes.length / CHUNK_BYTES);
-  const buffer = new Uint8Array(bytes.length + count * HEAD);
-  const frames: Uint8Array[] = [];
-  for (let from = 0, at = 0; from < bytes.length; from += CHUNK_BYTES) {
-    const piece = bytes.subarray(from, from + CHUNK_BYTES);
-    writeHead(buffer, at, piece.length, channel, CHUNK);
-    buffer.set(piece, at + HEAD);
-    frames.push(buffer.subarray(at, at + HEAD + piece.length));
-    at += HEAD + piece.length;
-  }
-  return frames;
+/** Writes a chunk frame with these bytes at the start of `frame`, which has room; gives its length. */
+export function writeChunk(frame: Uint8Array, channel: number, bytes: Uint8Array): number {
+  writeHead(frame, 0, bytes.length, channel, CHUNK);
+  frame.set(bytes, HEAD);
+  return HEAD + bytes.length;
 }
 
 const EMPTY = new Uint8Array(0);

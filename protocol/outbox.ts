@@ -8,7 +8,7 @@
  * @module
  */
 
-import { FrameWriter, type LateMessage } from "./frame.ts";
+import { CHUNK_BYTES, FrameWriter, HEAD, type LateMessage, writeChunk } from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
@@ -16,13 +16,15 @@ export type Send = (bytes: Uint8Array) => void | Promise<void>;
 /** A frame is sealed when it has grown to about this size. */
 const FRAME_BYTES = 64 << 10;
 
+/** Bytes that go in pieces. They are not copied: they are read when their turn comes. */
 interface Bulk {
-  readonly frames: readonly Uint8Array[];
-  next: number;
+  readonly channel: number;
+  readonly bytes: Uint8Array;
+  readonly length: number;
+  at: number;
   /** How many message frames must have left before the first piece: its own message is in the last one. */
   readonly after: number;
   readonly done: (() => void) | undefined;
-  cancelled: boolean;
 }
 
 /** The outgoing half of a session. */
@@ -41,6 +43,10 @@ export class Outbox {
   #held = 0;
   #closed = false;
   #bulkTurn = false;
+  /** Where chunk frames are made: the one before has been written by then. */
+  #chunk: Uint8Array | undefined;
+  /** Whom to tell once the frame that is being written has been. */
+  #written: (() => void) | undefined;
   #finished: (() => void) | undefined;
   /** What was sent so far. */
   readonly sent = { bytes: 0, frames: 0 };
@@ -85,15 +91,15 @@ export class Outbox {
     this.#held--;
   }
 
-  /** Queues ready-made chunk frames. `done` is called when the last one was taken. Gives a way to stop. */
-  addBulk(frames: readonly Uint8Array[], done?: () => void): () => void {
-    const after = this.#made + (this.#writer.empty ? 0 : 1);
-    const job: Bulk = { frames, next: 0, after, done, cancelled: false };
-    if (!this.#closed) {
-      this.#bulk.push(job);
-      this.#schedule();
+  /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
+  addBulk(channel: number, bytes: Uint8Array, done?: () => void): void {
+    if (this.#closed || this.#finished) {
+      done?.();
+      return;
     }
-    return () => job.cancelled = true;
+    const after = this.#made + (this.#writer.empty ? 0 : 1);
+    this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after, done });
+    this.#schedule();
   }
 
   /** Sends what there is, now. */
@@ -111,7 +117,7 @@ export class Outbox {
 
   /** Takes nothing more; resolves when the messages that are queued have been written, or cannot be. */
   finish(): Promise<void> {
-    this.#bulk = [];
+    this.#dropBulk();
     this.#held = 0;
     return new Promise((resolve) => {
       this.#finished = resolve;
@@ -124,6 +130,10 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#dropBulk();
+  }
+
+  #dropBulk(): void {
     const waiting = this.#bulk;
     this.#bulk = [];
     for (const job of waiting) job.done?.();
@@ -162,15 +172,20 @@ export class Outbox {
 
   #pump(): void {
     while (!this.#writing && !this.#closed && this.#held === 0) {
-      const frame = this.#next();
-      if (frame === undefined) {
-        this.#finished?.();
-        return;
+      const done = this.#written;
+      if (done) {
+        this.#written = undefined;
+        done();
+        continue;
       }
-      this.sent.bytes += frame.length;
-      this.sent.frames++;
       let written: void | Promise<void>;
       try {
+        const frame = this.#next();
+        if (frame === undefined) {
+          this.#finished?.();
+          return;
+        }
+        this.sent.bytes += frame.length;
         written = this.#send(frame);
       } catch (error) {
         this.#finished?.();
@@ -202,26 +217,26 @@ export class Outbox {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());
     }
-    if (frame !== undefined) this.#left++;
+    if (frame !== undefined) {
+      this.#left++;
+      this.sent.frames++;
+    }
     return frame;
   }
 
   #nextPiece(): Uint8Array | undefined {
-    for (let i = 0; i < this.#bulk.length;) {
-      const job = this.#bulk[i]!;
-      if (job.cancelled) {
-        this.#bulk.splice(i, 1);
-        job.done?.();
-      } else if (this.#left < job.after) {
-        i++;
-      } else {
-        this.#bulk.splice(i, 1);
-        const frame = job.frames[job.next++]!;
-        if (job.next < job.frames.length) this.#bulk.push(job);
-        else job.done?.();
-        return frame;
-      }
+    const index = this.#bulk.findIndex((job) => job.after <= this.#left);
+    if (index < 0) return undefined;
+    const [job] = this.#bulk.splice(index, 1) as [Bulk];
+    if (job.bytes.length !== job.length) {
+      throw new TypeError("An array was detached while it was being sent");
     }
-    return undefined;
+    const piece = job.bytes.subarray(job.at, job.at + CHUNK_BYTES);
+    job.at += piece.length;
+    if (job.at < job.length) this.#bulk.push(job);
+    else this.#written = job.done;
+    this.#chunk ??= new Uint8Array(HEAD + CHUNK_BYTES);
+    this.sent.frames++;
+    return this.#chunk.subarray(0, writeChunk(this.#chunk, job.channel, piece));
   }
 }

@@ -18,7 +18,7 @@ import {
   ProtocolError,
   UncrossableError,
 } from "./errors.ts";
-import { chunkFrames, FrameReader, type FrameSink, HEAD } from "./frame.ts";
+import { FrameReader, type FrameSink, HEAD } from "./frame.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import { How, type Message, Op, type Path } from "./messages.ts";
 import { Outbox, type Send } from "./outbox.ts";
@@ -1046,8 +1046,8 @@ export class Session implements FrameSink, ChannelPort, Border {
       : this.#outbox.attach(bytes);
   }
 
-  sendBlob(frames: Uint8Array[]): void {
-    this.#outbox.addBulk(frames);
+  sendBlob(channel: number, bytes: Uint8Array): void {
+    this.#outbox.addBulk(channel, bytes);
   }
 
   openOutflow(channel: number, credit: number): Outflow {
@@ -1080,7 +1080,7 @@ export class Session implements FrameSink, ChannelPort, Border {
   }
 
   sendBytes(channel: number, bytes: Uint8Array, taken: () => void): void {
-    this.#outbox.addBulk(chunkFrames(channel, bytes), taken);
+    this.#outbox.addBulk(channel, bytes, taken);
   }
 
   sendItems(channel: number, items: unknown[]): number {

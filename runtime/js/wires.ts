@@ -40,8 +40,8 @@ const READ = 3;
 const WRITE = 4;
 /** After so many reads of a file, a socket takes over. */
 const PATIENCE = 300;
-/** After a write of this size, whatever has arrived meanwhile is looked at first. */
-const LARGE = 64 << 10;
+/** After so many bytes of large writes, whatever has arrived meanwhile is looked at first. */
+const LARGE = 256 << 10;
 
 /** Opens the two directions, with what the loader has opened already. */
 export async function openWires(loaded: Loaded): Promise<Wires> {
@@ -106,9 +106,12 @@ async function readSocket(
 async function openWrite(): Promise<Wires["write"]> {
   const writeSync = await openWriteSync();
   if (writeSync) {
+    let large = 0;
     return (bytes) => {
       for (let at = 0; at < bytes.length;) at += writeSync(at === 0 ? bytes : bytes.subarray(at));
-      if (bytes.length >= LARGE) return new Promise((resolve) => setImmediate(resolve));
+      if (bytes.length < 32 << 10 || (large += bytes.length) < LARGE) return;
+      large = 0;
+      return new Promise((resolve) => setImmediate(resolve));
     };
   }
   const socket = await newSocket(WRITE, false);
