@@ -113,6 +113,7 @@ async function openWrite(): Promise<Wires["write"]> {
         return file.yielding(bytes);
       }
       for (let at = 0; at < bytes.length;) at += file.write(at === 0 ? bytes : bytes.subarray(at));
+      return undefined;
     };
   }
   const socket = await newSocket(WRITE, false);
