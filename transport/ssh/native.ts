@@ -1,0 +1,165 @@
+/**
+ * The system's own SSH client, OpenSSH's: which words its command line has.
+ *
+ * It is the user's own client, so all of the user's configuration holds: aliases, jump hosts,
+ * agents, certificates, hardware keys. Only what would hang a program, or break the byte stream, is
+ * overridden.
+ *
+ * @module
+ */
+
+import { Askpass } from "./askpass.ts";
+import { ClientProcess } from "./client_process.ts";
+import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
+import { explainEnd } from "./failures.ts";
+import type { NativeClient } from "./choice.ts";
+import { startPlink } from "./plink.ts";
+
+/** What is run on the other side: a command line for its shell, or a subsystem by name. */
+export type RemoteRequest =
+  | { readonly line: string; readonly program: string }
+  | { readonly subsystem: string };
+
+/** Paths with blanks go inside quotation marks; `checkOptions` refused those that have such marks. */
+function quotePaths(paths: readonly string[]): string {
+  return paths.map((path) => `"${path}"`).join(" ");
+}
+
+/** Starts a client program for `request`, and gives it as a transport. */
+export function startNative(
+  client: NativeClient,
+  request: RemoteRequest,
+  target: CheckedTarget,
+  options: SshOptions,
+): Promise<ClientProcess> {
+  return client.kind === "putty"
+    ? startPlink(client.program, request, target, options)
+    : startOpenSsh(client.program, request, target, options);
+}
+
+async function startOpenSsh(
+  program: string,
+  request: RemoteRequest,
+  target: CheckedTarget,
+  options: SshOptions,
+  extra: readonly string[] = [],
+): Promise<ClientProcess> {
+  if (options.privateKey !== undefined) {
+    throw new TypeError(
+      "Cannot use ssh option privateKey with the native client, which reads keys from files. " +
+        "Use identityFile, an agent, or useNative: false.",
+    );
+  }
+  if (typeof options.missingHostKeyPolicy === "function") {
+    throw new TypeError(
+      "Cannot ask a missingHostKeyPolicy function from the native client. Use useNative: false.",
+    );
+  }
+  const asks = options.password !== undefined || options.passphrase !== undefined ||
+    options.prompt !== undefined;
+  const askpass = asks
+    ? await Askpass.open({
+      password: options.password,
+      passphrase: options.passphrase,
+      prompt: options.prompt,
+    })
+    : undefined;
+  try {
+    const args = [
+      ...await connectionArgs(program, target, options),
+      ...extra,
+      ...("subsystem" in request ? ["-s"] : []),
+      "--",
+      target.host,
+      "subsystem" in request ? request.subsystem : request.line,
+    ];
+    const start = askpass?.launch(program, args) ?? { program, args };
+    const shown = [program, ...args].join(" ");
+    return new ClientProcess({
+      address: options.address,
+      program: start.program,
+      args: start.args,
+      env: askpass?.env,
+      onStarted: () => {
+        askpass?.close();
+      },
+      explain: async (end) => {
+        const error = await explainEnd({
+          ...end,
+          target: describeTarget(target),
+          command: shown,
+          program: "program" in request ? request.program : request.subsystem,
+        });
+        if (error && askpass?.failure !== undefined) error.cause ??= askpass.failure;
+        return error;
+      },
+      onEnd: () => askpass?.close(),
+    });
+  } catch (error) {
+    await askpass?.close();
+    throw error;
+  }
+}
+
+/** The options of a connection, for every client of OpenSSH's that takes `-o`. */
+export async function connectionArgs(
+  program: string,
+  target: CheckedTarget,
+  options: SshOptions,
+): Promise<string[]> {
+  const args = ["-T", "-o", "RemoteCommand=none"];
+  const set = (name: string, value: string | number) => args.push("-o", `${name}=${value}`);
+  if (options.configFile !== undefined) args.push("-F", options.configFile);
+  if (target.username !== undefined) args.push("-l", target.username);
+  if (target.port !== undefined) args.push("-p", String(target.port));
+  for (const file of target.identityFiles) args.push("-i", file);
+  if (options.agent !== undefined) {
+    set("IdentityAgent", options.agent === false ? "none" : quotePaths([options.agent]));
+  }
+  if (options.prompt !== undefined) {
+    set("BatchMode", "no");
+  } else if (options.password !== undefined || options.passphrase !== undefined) {
+    set("BatchMode", "no");
+    set("NumberOfPasswordPrompts", 1);
+  } else {
+    set("BatchMode", "yes");
+  }
+  let known = target.knownHosts;
+  const policy = options.missingHostKeyPolicy;
+  if (policy === "autoadd") set("StrictHostKeyChecking", "accept-new");
+  else if (policy === "reject") set("StrictHostKeyChecking", "yes");
+  else if (policy === "warning") {
+    set("StrictHostKeyChecking", "accept-new");
+    // New keys go to the first file: into nothing.
+    known = ["/dev/null", ...known ?? await userKnownHosts(program, target, options)];
+  } else if (options.prompt === undefined && !args.includes("BatchMode=yes")) {
+    // Nobody is there to be asked, and a password must not go to a host that is not known.
+    set("StrictHostKeyChecking", "yes");
+  }
+  if (known !== undefined) set("UserKnownHostsFile", quotePaths(known));
+  if (target.connectTimeout > 0) {
+    set("ConnectTimeout", Math.max(1, Math.ceil(target.connectTimeout / 1000)));
+  }
+  if (target.keepAlive) {
+    set("ServerAliveInterval", Math.ceil(target.keepAlive.interval / 1000));
+    set("ServerAliveCountMax", target.keepAlive.count);
+  }
+  return [...args, ...options.sshArgs ?? []];
+}
+
+// Which files the user's configuration names, by asking the client, which connects nowhere for it.
+async function userKnownHosts(
+  program: string,
+  target: CheckedTarget,
+  options: SshOptions,
+): Promise<string[]> {
+  const config = options.configFile === undefined ? [] : ["-F", options.configFile];
+  const { stdout } = await new Deno.Command(program, {
+    args: ["-G", ...config, "--", target.host],
+    stdin: "null",
+    stderr: "null",
+  }).output();
+  const line = /^userknownhostsfile (.*)$/m.exec(new TextDecoder().decode(stdout));
+  const home = Deno.env.get("HOME") ?? "~";
+  return line ? line[1]!.split(" ").map((file) => file.replace(/^~(?=\/)/, home)) : [];
+}
