@@ -7,7 +7,8 @@
  * @module
  */
 
-import type { BaseTransport, ByteChannel, TransportStatus } from "../popen.ts";
+import type { BaseTransport, ByteChannel, CopyOptions, TransportStatus } from "../popen.ts";
+import type { RemoteFiles } from "./remote_files.ts";
 import { StderrTail } from "./stderr_tail.ts";
 import { endsWithin } from "./waiting.ts";
 
@@ -17,6 +18,8 @@ export interface ClientStart {
   readonly program: string;
   readonly args: readonly string[];
   readonly env?: Record<string, string> | undefined;
+  /** Copies files beside the command. */
+  readonly files?: RemoteFiles | undefined;
   /** Called once, when the remote side has written, or the client has ended. */
   readonly onStarted?: () => void;
   /** Says why the client ended, where that was not the remote command's own end. */
@@ -191,6 +194,7 @@ export class ClientProcess implements BaseTransport {
       if (await endsWithin(exit, wait)) break;
       if (!this.#exited) this.#child.kill(signal);
     }
+    await this.#start.files?.close();
     await exit;
     if (!await endsWithin(drained, STDERR_GRACE)) await this.#reader.cancel();
     await drained;
@@ -200,6 +204,19 @@ export class ClientProcess implements BaseTransport {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  getfile(remotePath: string, localPath: string, options?: CopyOptions): Promise<void> {
+    return this.#files().getfile(remotePath, localPath, options);
+  }
+
+  putfile(localPath: string, remotePath: string, options?: CopyOptions): Promise<void> {
+    return this.#files().putfile(localPath, remotePath, options);
+  }
+
+  #files(): RemoteFiles {
+    if (!this.#start.files) throw new Error("This transport copies no files.");
+    return this.#start.files;
   }
 
   unref(): void {

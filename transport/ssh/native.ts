@@ -13,6 +13,7 @@ import { ClientProcess } from "./client_process.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 import { explainEnd } from "./failures.ts";
 import type { NativeClient } from "./choice.ts";
+import { RemoteFiles } from "./remote_files.ts";
 import { startPlink } from "./plink.ts";
 
 /** What is run on the other side: a command line for its shell, or a subsystem by name. */
@@ -25,16 +26,34 @@ function quotePaths(paths: readonly string[]): string {
   return paths.map((path) => `"${path}"`).join(" ");
 }
 
-/** Starts a client program for `request`, and gives it as a transport. */
+/** Starts a client program for `request`, and gives it as a transport that can copy files too. */
 export function startNative(
   client: NativeClient,
   request: RemoteRequest,
   target: CheckedTarget,
   options: SshOptions,
 ): Promise<ClientProcess> {
+  const files = new RemoteFiles(async () => {
+    const subsystem = { subsystem: "sftp" };
+    const link = await startClient(client, subsystem, target, options, undefined);
+    return {
+      channel: link.channel,
+      close: async () => (await link.close()).reason,
+    };
+  }, options.cwd);
+  return startClient(client, request, target, options, files);
+}
+
+function startClient(
+  client: NativeClient,
+  request: RemoteRequest,
+  target: CheckedTarget,
+  options: SshOptions,
+  files: RemoteFiles | undefined,
+): Promise<ClientProcess> {
   return client.kind === "putty"
-    ? startPlink(client.program, request, target, options)
-    : startOpenSsh(client.program, request, target, options);
+    ? startPlink(client.program, request, target, options, files)
+    : startOpenSsh(client.program, request, target, options, files);
 }
 
 async function startOpenSsh(
@@ -42,7 +61,7 @@ async function startOpenSsh(
   request: RemoteRequest,
   target: CheckedTarget,
   options: SshOptions,
-  extra: readonly string[] = [],
+  files: RemoteFiles | undefined,
 ): Promise<ClientProcess> {
   if (options.privateKey !== undefined) {
     throw new TypeError(
@@ -67,7 +86,6 @@ async function startOpenSsh(
   try {
     const args = [
       ...await connectionArgs(program, target, options),
-      ...extra,
       ...("subsystem" in request ? ["-s"] : []),
       "--",
       target.host,
@@ -77,6 +95,7 @@ async function startOpenSsh(
     const shown = [program, ...args].join(" ");
     return new ClientProcess({
       address: options.address,
+      files,
       program: start.program,
       args: start.args,
       env: askpass?.env,

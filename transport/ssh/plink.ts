@@ -13,6 +13,7 @@ import { makeFifo } from "./askpass.ts";
 import { explainEnd } from "./failures.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { lookUp } from "./known_hosts.ts";
+import type { RemoteFiles } from "./remote_files.ts";
 import type { RemoteRequest } from "./native.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 
@@ -22,6 +23,7 @@ export async function startPlink(
   request: RemoteRequest,
   target: CheckedTarget,
   options: SshOptions,
+  files: RemoteFiles | undefined,
 ): Promise<ClientProcess> {
   const without = (name: string, given: boolean, instead: string) => {
     if (!given) return;
@@ -61,6 +63,7 @@ export async function startPlink(
     const shown = [program, ...args].join(" ");
     return new ClientProcess({
       address: options.address,
+      files,
       program,
       args,
       env: typeof options.agent === "string" ? { SSH_AUTH_SOCK: options.agent } : undefined,

@@ -38,6 +38,16 @@ const PREFERRED_KEYS = [
   "ssh-rsa",
 ];
 
+// The library computes each in JavaScript's runtime, where ChaCha20 is three times as fast as GCM.
+const CIPHERS = [
+  "chacha20-poly1305@openssh.com",
+  "aes128-ctr",
+  "aes192-ctr",
+  "aes256-ctr",
+  "aes128-gcm@openssh.com",
+  "aes256-gcm@openssh.com",
+];
+
 /**
  * Connects and logs in.
  *
@@ -176,7 +186,7 @@ async function openOne(
       readyTimeout: 0,
       keepaliveInterval: alive?.interval ?? 0,
       keepaliveCountMax: alive?.count ?? 3,
-      algorithms: { serverHostKey: keyOrder(known) },
+      algorithms: { serverHostKey: keyOrder(known), cipher: CIPHERS },
       authHandler: login.handler,
       hostVerifier: (key: Uint8Array, verify: (good: boolean) => void) => {
         stage("hostkey");

@@ -5,7 +5,8 @@
  */
 
 import { ConnectionError } from "../errors.ts";
-import type { BaseTransport, TransportStatus } from "../popen.ts";
+import type { BaseTransport, CopyOptions, TransportStatus } from "../popen.ts";
+import { type FileLink, RemoteFiles } from "./remote_files.ts";
 import { ChannelBytes } from "./channel_bytes.ts";
 import { explainStart } from "./failures.ts";
 import type { CheckedTarget, SshOptions } from "./options.ts";
@@ -91,6 +92,7 @@ export class Ssh2Transport implements BaseTransport {
   readonly #session: Ssh2Session;
   readonly #raw: Ssh2Channel;
   readonly #tail: StderrTail;
+  readonly #files: RemoteFiles;
   readonly #gone = Promise.withResolvers<void>();
   #exit: { code: number | null; signal: string | null } | undefined;
   #closing: Promise<TransportStatus> | undefined;
@@ -103,6 +105,7 @@ export class Ssh2Transport implements BaseTransport {
     this.address = about.options.address;
     this.#session = session;
     this.#raw = channel;
+    this.#files = new RemoteFiles(() => openFiles(session), about.options.cwd);
     const bytes = this.channel = new ChannelBytes(channel);
     this.#tail = new StderrTail(streamOf(channel.stderr, channel));
     this.stderr = this.#tail.stream;
@@ -188,6 +191,7 @@ export class Ssh2Transport implements BaseTransport {
         if (!await endsWithin(gone, FORCE)) this.#raw.close();
       }
     }
+    await this.#files.close();
     await this.#session.close();
     this.channel.end();
     await drained;
@@ -198,6 +202,14 @@ export class Ssh2Transport implements BaseTransport {
     await this.close();
   }
 
+  getfile(remotePath: string, localPath: string, options?: CopyOptions): Promise<void> {
+    return this.#files.getfile(remotePath, localPath, options);
+  }
+
+  putfile(localPath: string, remotePath: string, options?: CopyOptions): Promise<void> {
+    return this.#files.putfile(localPath, remotePath, options);
+  }
+
   unref(): void {
     this.#session.unref();
   }
@@ -205,6 +217,43 @@ export class Ssh2Transport implements BaseTransport {
   ref(): void {
     this.#session.ref();
   }
+}
+
+function openFiles(session: Ssh2Session): Promise<FileLink> {
+  return new Promise((resolve, reject) => {
+    const refuse = (cause: unknown) =>
+      reject(
+        new ConnectionError("Cannot copy a file: the host has no SFTP server.", {
+          stage: "start",
+          code: "ENOSFTP",
+          hint: "Its SSH daemon must offer the subsystem sftp (OpenSSH's sftp-server).",
+          cause,
+        }),
+      );
+    session.lost.then((error) => reject(error ?? new Error("The connection was closed.")));
+    try {
+      session.client.subsys("sftp", (error, channel) => {
+        if (error) return refuse(error);
+        channel.stderr.resume();
+        const bytes = new ChannelBytes(channel);
+        const gone = new Promise<void>((done) => channel.on("close", () => done()));
+        session.lost.then((lost) => {
+          bytes.end();
+          bytes.breakWrites(lost ?? new Error("The connection was closed."));
+        });
+        resolve({
+          channel: bytes,
+          close: async () => {
+            channel.end();
+            if (!await endsWithin(Promise.race([gone, session.lost]), FORCE)) channel.close();
+            return undefined;
+          },
+        });
+      });
+    } catch (error) {
+      refuse(error);
+    }
+  });
 }
 
 function streamOf(source: Ssh2Channel["stderr"], channel: Ssh2Channel): ReadableStream<Uint8Array> {
