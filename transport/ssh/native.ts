@@ -11,6 +11,7 @@
 import { Askpass } from "./askpass.ts";
 import { ClientProcess } from "./client_process.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
+import { guarded, shareConnection } from "./control_master.ts";
 import { explainEnd } from "./failures.ts";
 import type { NativeClient } from "./choice.ts";
 import { RemoteFiles } from "./remote_files.ts";
@@ -74,45 +75,85 @@ async function startOpenSsh(
       "Cannot ask a missingHostKeyPolicy function from the native client. Use useNative: false.",
     );
   }
-  const asks = options.password !== undefined || options.passphrase !== undefined ||
-    options.prompt !== undefined;
-  const askpass = asks
-    ? await Askpass.open({
-      password: options.password,
-      passphrase: options.passphrase,
-      prompt: options.prompt,
-    })
-    : undefined;
+  const connection = await connectionArgs(program, target, options);
+  const words = [
+    ...("subsystem" in request ? ["-s"] : []),
+    "--",
+    target.host,
+    "subsystem" in request ? request.subsystem : request.line,
+  ];
+  const about = {
+    address: options.address,
+    name: "subsystem" in request ? request.subsystem : request.program,
+    target: describeTarget(target),
+  };
+  if (!options.controlMaster) {
+    return await runClient(program, [...connection, ...words], options, { ...about, files });
+  }
+  const shared = await shareConnection(
+    program,
+    connection,
+    target.host,
+    (name, args) => runClient(name, args, options, { ...about, wrap: guarded }),
+    { connectTimeout: target.connectTimeout, signal: options.signal },
+  );
   try {
-    const args = [
-      ...await connectionArgs(program, target, options),
-      ...("subsystem" in request ? ["-s"] : []),
-      "--",
-      target.host,
-      "subsystem" in request ? request.subsystem : request.line,
-    ];
-    const start = askpass?.launch(program, args) ?? { program, args };
-    const shown = [program, ...args].join(" ");
-    return new ClientProcess({
-      address: options.address,
+    return await runClient(program, [...shared.args, ...connection, ...words], {}, {
+      ...about,
       files,
-      program: start.program,
-      args: start.args,
+      onEnd: shared.release,
+    });
+  } catch (error) {
+    await shared.release();
+    throw error;
+  }
+}
+
+// Runs the client, with somebody to answer its questions where there are answers.
+async function runClient(
+  program: string,
+  args: readonly string[],
+  answers: Pick<SshOptions, "password" | "passphrase" | "prompt">,
+  about: {
+    address: string;
+    target: string;
+    name: string;
+    files?: RemoteFiles | undefined;
+    wrap?: (program: string, args: readonly string[]) => { program: string; args: string[] };
+    onEnd?: () => Promise<void>;
+  },
+): Promise<ClientProcess> {
+  const { password, passphrase, prompt } = answers;
+  const askpass = password === undefined && passphrase === undefined && prompt === undefined
+    ? undefined
+    : await Askpass.open({ password, passphrase, prompt });
+  const end = async () => {
+    await askpass?.close();
+    await about.onEnd?.();
+  };
+  try {
+    let start = { program, args: [...args] };
+    if (askpass) start = askpass.launch(start.program, start.args);
+    if (about.wrap) start = about.wrap(start.program, start.args);
+    return new ClientProcess({
+      address: about.address,
+      files: about.files,
+      ...start,
       env: askpass?.env,
       onStarted: () => {
         askpass?.close();
       },
-      explain: async (end) => {
+      explain: async (ended) => {
         const error = await explainEnd({
-          ...end,
-          target: describeTarget(target),
-          command: shown,
-          program: "program" in request ? request.program : request.subsystem,
+          ...ended,
+          target: about.target,
+          command: [program, ...args].join(" "),
+          program: about.name,
         });
         if (error && askpass?.failure !== undefined) error.cause ??= askpass.failure;
         return error;
       },
-      onEnd: () => askpass?.close(),
+      onEnd: end,
     });
   } catch (error) {
     await askpass?.close();
