@@ -24,10 +24,13 @@ export class ChannelBytes implements ByteChannel {
   readonly #waiting = new Set<(error: Error) => void>();
   /** Has anything arrived? */
   started = false;
+  /** The first of it, as text: at most 512 bytes. */
+  head = "";
 
   constructor(channel: Ssh2Channel) {
     this.#channel = channel;
     channel.on("data", (data: Uint8Array) => {
+      if (!this.started) this.head = new TextDecoder().decode(data.subarray(0, 512));
       this.started = true;
       this.#queue.push(data);
       this.#held += data.length;

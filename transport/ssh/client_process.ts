@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { ConnectionError } from "../errors.ts";
 import type { BaseTransport, ByteChannel, CopyOptions, TransportStatus } from "../popen.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import { StderrTail } from "./stderr_tail.ts";
@@ -28,12 +29,15 @@ export interface ClientStart {
     signal: string | null;
     stderr: string;
     started: boolean;
-    closed: boolean;
-  }) => Promise<Error | undefined>;
+    head: string;
+    forced: boolean;
+  }) => Promise<ConnectionError | undefined>;
   /** Called when nothing of the process is left, before the status is told. */
   readonly onEnd?: () => Promise<void> | void;
 }
 
+// As much of what the command wrote first as an error may need, in bytes.
+const HEAD = 512;
 // After the end of its input, and then after SIGTERM, in milliseconds.
 const GRACE = 2_000;
 const FORCE = 1_000;
@@ -53,6 +57,8 @@ export class ClientProcess implements BaseTransport {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #tail: StderrTail;
   readonly #start: ClientStart;
+  #head = "";
+  #forced: "SIGTERM" | "SIGKILL" | undefined;
   #reading: Promise<unknown> = Promise.resolve();
   #ended = false;
   #started = false;
@@ -124,7 +130,10 @@ export class ClientProcess implements BaseTransport {
   #read(view: Uint8Array<ArrayBuffer>, keepEmpty?: true): Promise<Uint8Array<ArrayBuffer> | null> {
     if (this.#closing) return Promise.resolve(keepEmpty ? view.subarray(0, 0) : null);
     const reading = this.#reader.read(view).then(({ value, done }) => {
-      if (!this.#started && !done) this.#markStarted();
+      if (!this.#started && !done) {
+        this.#head = new TextDecoder().decode(value.subarray(0, HEAD));
+        this.#markStarted();
+      }
       if (done) this.#ended = true;
       if (value === undefined) return null;
       return done && !keepEmpty ? null : value as Uint8Array<ArrayBuffer>;
@@ -169,15 +178,23 @@ export class ClientProcess implements BaseTransport {
     // Whoever waits in a write to a process that is gone is told so by the pipe.
     const stderr = await this.#tail.finish(STDERR_GRACE);
     if (!this.#started) this.#start.onStarted?.();
-    const end = { code: signal === null ? code : null, signal };
+    // What it wrote last may be on its way to a reader.
+    await endsWithin(this.#reading, STDERR_GRACE);
+    // OpenSSH's client catches SIGTERM and reports a failure instead.
+    const end = this.#forced !== undefined && (signal !== null || code === 255)
+      ? { code: null, signal: this.#forced }
+      : { code: signal === null ? code : null, signal };
     const reason = await this.#start.explain({
       ...end,
       stderr,
       started: this.#started,
-      closed: this.#closing !== undefined,
+      head: this.#head,
+      forced: this.#forced !== undefined,
     });
     await this.#start.onEnd?.();
-    return reason === undefined ? end : { ...end, code: null, reason };
+    if (reason === undefined) return end;
+    // Where the client failed, how the remote command ended is not known.
+    return reason.stage === "start" ? { ...end, reason } : { code: null, signal: null, reason };
   }
 
   close(): Promise<TransportStatus> {
@@ -192,7 +209,10 @@ export class ClientProcess implements BaseTransport {
     const drained = Promise.resolve().then(() => this.#drain());
     for (const [signal, wait] of [["SIGTERM", GRACE], ["SIGKILL", FORCE]] as const) {
       if (await endsWithin(exit, wait)) break;
-      if (!this.#exited) this.#child.kill(signal);
+      if (!this.#exited) {
+        this.#forced = signal;
+        this.#child.kill(signal);
+      }
     }
     await this.#start.files?.close();
     await exit;

@@ -24,8 +24,10 @@ export interface ClientEnd {
   readonly stderr: string;
   /** Did the remote side write to its stdout? Then the start had succeeded. */
   readonly started: boolean;
-  /** Is a client of its own left out: did this side end it? */
-  readonly closed: boolean;
+  /** The beginning of what it wrote. */
+  readonly head: string;
+  /** Did this side end the client by force? */
+  readonly forced: boolean;
 }
 
 type Maker = new (
@@ -146,6 +148,14 @@ const BEFORE_START: readonly Row[] = [
 
 const ANY_TIME: readonly Row[] = [
   {
+    pattern: /^Killed by signal (\d+)/m,
+    make: ConnectionError,
+    code: "ECLIENT",
+    stage: "session",
+    summary: (target, match) => `The ssh client to ${target} was ended by signal ${match[1]}`,
+    hint: "Something on this machine ended it; the remote side cannot be reached any more.",
+  },
+  {
     pattern: /Timeout, server .* not responding|Connection timed out/,
     make: ConnectionError,
     code: "ETIMEDOUT",
@@ -172,7 +182,7 @@ export async function explainEnd(end: ClientEnd): Promise<ConnectionError | unde
     stderr: end.stderr,
   };
   if (end.signal !== null) {
-    if (end.closed) return undefined;
+    if (end.forced) return undefined;
     return new ConnectionError(`The ssh client to ${end.target} was ended by ${end.signal}`, {
       ...details,
       stage: "session",
@@ -209,10 +219,19 @@ export async function explainEnd(end: ClientEnd): Promise<ConnectionError | unde
  * where it was started.
  */
 export function explainStart(
-  end: Omit<ClientEnd, "closed">,
+  end: Omit<ClientEnd, "forced">,
 ): ConnectionError | undefined {
-  if (end.started) return undefined;
   const details = { command: end.command, status: end.signal ?? end.code, stderr: end.stderr };
+  // nologin speaks on stdout.
+  if (/^[^\n]*account is (?:currently )?not available[^\n]*\s*$/i.test(end.head || end.stderr)) {
+    return new ConnectionError(`The account at ${end.target} may not run commands.`, {
+      ...details,
+      stage: "start",
+      code: "ENOLOGIN",
+      hint: "Its login shell is nologin. Log in as another user.",
+    });
+  }
+  if (end.started) return undefined;
   if (
     end.code === 127 || (end.code === 1 && /command not found|not recognized as/i.test(end.stderr))
   ) {
@@ -230,14 +249,6 @@ export function explainStart(
       stage: "start",
       code: "EACCES",
       hint: "The file is there, but may not be executed.",
-    });
-  }
-  if (/account is (?:currently )?not available|nologin/i.test(end.stderr)) {
-    return new ConnectionError(`The account at ${end.target} may not run commands.`, {
-      ...details,
-      stage: "start",
-      code: "ENOLOGIN",
-      hint: "Its login shell is nologin. Log in as another user.",
     });
   }
   return undefined;

@@ -43,22 +43,30 @@ export class CipherKeeper {
 
   /** Takes note of the objects in use, and finishes those of before: after each key exchange. */
   exchange(): void {
-    this.finish();
-    const { _cipher, _decipher } = this.#client._protocol ?? {};
-    for (const object of [_cipher?._cipherInstance, _decipher?._decipherInstance]) {
-      if (object) this.#held.push(object);
-    }
+    const before = this.#held;
+    this.#held = this.#inUse();
+    finish(before.filter((object) => !this.#held.includes(object)));
   }
 
-  /** Finishes the objects in use: after the end. */
+  /** Finishes all: after the end. */
   finish(): void {
-    for (const object of this.#held) {
-      try {
-        object.final?.();
-      } catch {
-        // It was finished already, or in the middle of a message; it is free either way.
-      }
-    }
+    finish([...new Set([...this.#held, ...this.#inUse()])]);
     this.#held = [];
+  }
+
+  #inUse(): Finishable[] {
+    const { _cipher, _decipher } = this.#client._protocol ?? {};
+    return [_cipher?._cipherInstance, _decipher?._decipherInstance]
+      .filter((object) => object !== undefined && object !== null);
+  }
+}
+
+function finish(objects: readonly Finishable[]): void {
+  for (const object of objects) {
+    try {
+      object.final?.();
+    } catch {
+      // It was finished already, or in the middle of a message; it is free either way.
+    }
   }
 }

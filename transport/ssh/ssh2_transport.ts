@@ -156,6 +156,7 @@ export class Ssh2Transport implements BaseTransport {
         program: about.program,
         stderr,
         started: this.channel.started,
+        head: this.channel.head,
       });
       return reason ? { ...this.#exit, reason } : this.#exit;
     }
