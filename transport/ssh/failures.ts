@@ -66,7 +66,7 @@ const BEFORE_START: readonly Row[] = [
   },
   {
     pattern:
-      /Host key verification failed|host key is not cached|Cannot confirm a host key|Host key did not appear in manually configured list|No .* host key is known for/,
+      /Host key verification failed|host key is not cached|Cannot confirm a host key|Host key (?:did not appear|not) in manually configured list|No .* host key is known for/,
     make: HostKeyError,
     code: "EHOSTKEYUNKNOWN",
     stage: "hostkey",

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { HostKeyError } from "../errors.ts";
 import { ClientProcess } from "./client_process.ts";
 import { makeFifo } from "./askpass.ts";
 import { explainEnd } from "./failures.ts";
@@ -46,13 +47,16 @@ export async function startPlink(
   if (target.port !== undefined) args.push("-P", String(target.port));
   for (const file of target.identityFiles) args.push("-i", file);
   if (options.agent === false) args.push("-noagent");
+  const expected: string[] = [];
   if (target.knownHosts !== undefined) {
     const known = await lookUp(target.knownHosts, target.host, target.port ?? 22);
     for (const { key, revoked } of [...known.keys, ...known.portless]) {
-      if (!revoked) args.push("-hostkey", await fingerprintOf(key));
+      if (!revoked) expected.push(await fingerprintOf(key));
     }
     // With no key at all, plink would go by its own cache.
-    if (!args.includes("-hostkey")) args.push("-hostkey", `SHA256:${"A".repeat(43)}`);
+    for (const key of expected.length > 0 ? expected : [`SHA256:${"A".repeat(43)}`]) {
+      args.push("-hostkey", key);
+    }
   }
   const secret = options.password === undefined ? undefined : await passwordPipe(options.password);
   try {
@@ -70,13 +74,20 @@ export async function startPlink(
       onStarted: () => {
         secret?.close();
       },
-      explain: (end) =>
-        explainEnd({
+      explain: async (end) => {
+        const error = await explainEnd({
           ...end,
           target: describeTarget(target),
           command: shown,
           program: "program" in request ? request.program : request.subsystem,
-        }),
+        });
+        if (error?.code !== "EHOSTKEYUNKNOWN" || expected.length === 0) return error;
+        return new HostKeyError(
+          `The host key of ${describeTarget(target)} is not the one that is known: ` +
+            `${expected.join(", ")}; plink does not say what was sent.`,
+          { ...error, code: "EHOSTKEYCHANGED", hint: "Ask whoever runs the host for its key." },
+        );
+      },
       onEnd: () => secret?.close(),
     });
   } catch (error) {

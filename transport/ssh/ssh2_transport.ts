@@ -48,8 +48,7 @@ export async function startSsh2(
   try {
     session = await openSession(target, options, limit.signal, (name) => stage = name);
     stage = "start";
-    const channel = await execute(session, line, limit.signal);
-    return new Ssh2Transport(session, channel, { options, line, program });
+    return await execute(session, { options, line, program }, limit.signal);
   } catch (error) {
     await session?.close();
     throw error;
@@ -59,14 +58,24 @@ export async function startSsh2(
   }
 }
 
-function execute(session: Ssh2Session, line: string, signal: AbortSignal): Promise<Ssh2Channel> {
+interface About {
+  readonly options: SshOptions;
+  readonly line: string;
+  readonly program: string;
+}
+
+function execute(
+  session: Ssh2Session,
+  about: About,
+  signal: AbortSignal,
+): Promise<Ssh2Transport> {
   return new Promise((resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     const refuse = (cause: unknown) =>
       reject(
         new ConnectionError(`${session.target} does not let this account run a command.`, {
           stage: "start",
-          command: line,
+          command: about.line,
           code: "EEXEC",
           hint: "The daemon's configuration or the key's restrictions forbid it.",
           cause,
@@ -74,7 +83,11 @@ function execute(session: Ssh2Session, line: string, signal: AbortSignal): Promi
       );
     session.lost.then((error) => reject(error ?? new Error("The connection was closed.")));
     try {
-      session.client.exec(line, (error, channel) => error ? refuse(error) : resolve(channel));
+      session.client.exec(about.line, (error, channel) => {
+        // In this turn: a short command's end may stand in the same packet as its beginning.
+        if (error) refuse(error);
+        else resolve(new Ssh2Transport(session, channel, about));
+      });
     } catch (error) {
       refuse(error);
     }
@@ -100,7 +113,7 @@ export class Ssh2Transport implements BaseTransport {
   constructor(
     session: Ssh2Session,
     channel: Ssh2Channel,
-    about: { options: SshOptions; line: string; program: string },
+    about: About,
   ) {
     this.address = about.options.address;
     this.#session = session;
@@ -140,7 +153,7 @@ export class Ssh2Transport implements BaseTransport {
     this.status = this.#watch(about);
   }
 
-  async #watch(about: { line: string; program: string }): Promise<TransportStatus> {
+  async #watch(about: About): Promise<TransportStatus> {
     await this.#gone.promise;
     const lost = await Promise.race([this.#session.lost, Promise.resolve(undefined)]);
     this.channel.end();
