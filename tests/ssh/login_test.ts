@@ -35,13 +35,17 @@ async function refused(options: SshOptions): Promise<AuthenticationError> {
   return error;
 }
 
-async function leftOver(): Promise<string[]> {
-  const names: string[] = [];
-  const folder = Deno.env.get("TMPDIR") ?? "/tmp";
-  for await (const { name } of Deno.readDir(folder)) {
-    if (/^pushy-(askpass|plink|ssh)-/.test(name)) names.push(name);
-  }
-  return names;
+const TEMPORARY = Deno.env.get("TMPDIR") ?? "/tmp";
+
+function privateFolders(): string[] {
+  return [...Deno.readDirSync(TEMPORARY)].map((entry) => entry.name)
+    .filter((name) => /^pushy-(askpass|plink|ssh)-/.test(name));
+}
+
+const BEFORE = new Set(privateFolders());
+
+function leftOver(): string[] {
+  return privateFolders().filter((name) => !BEFORE.has(name));
 }
 
 const without = (server: Server, account: Account) => {
@@ -63,7 +67,7 @@ for (const { way, useNative } of WAYS) {
       const error = await refused({ ...options, password: "wrong" });
       assertStringIncludes(error.message, "password");
       assert(!error.message.includes("wrong"), "the secret is in no message");
-      assertEquals(await leftOver(), []);
+      assertEquals(leftOver(), []);
     },
   });
 
@@ -94,7 +98,7 @@ for (const { way, useNative } of WAYS) {
       const thrown = new Error("no terminal");
       const error = await refused({ ...options, prompt: () => Promise.reject(thrown) });
       assertEquals(error.cause, thrown);
-      assertEquals(await leftOver(), []);
+      assertEquals(leftOver(), []);
     },
   });
 
@@ -112,7 +116,7 @@ for (const { way, useNative } of WAYS) {
       });
       await refused({ ...options, passphrase: "close sesame" });
       await refused(options);
-      assertEquals(await leftOver(), []);
+      assertEquals(leftOver(), []);
     },
   });
 
@@ -196,10 +200,8 @@ Deno.test({
         }
         assert(!environment.includes(secret), "the secret is in no environment");
       }
-      const temporary = Deno.env.get("TMPDIR") ?? "/tmp";
-      for (const { name } of Deno.readDirSync(temporary)) {
-        if (!name.startsWith("pushy-askpass-")) continue;
-        const folder = `${temporary}/${name}`;
+      for (const name of leftOver()) {
+        const folder = `${TEMPORARY}/${name}`;
         assertEquals(Deno.statSync(folder).mode! & 0o777, 0o700);
         for (const file of Deno.readDirSync(folder)) {
           if (Deno.statSync(`${folder}/${file.name}`).isFile) {
@@ -338,7 +340,7 @@ Deno.test({
         await transport.getfile!("copied", `${text}2`);
         assertEquals(await Deno.readTextFile(`${text}2`), "over plink");
       });
-      assertEquals(await leftOver(), []);
+      assertEquals(leftOver(), []);
     } finally {
       if (before === undefined) Deno.env.delete("PUSHY_NATIVE_SSH");
       else Deno.env.set("PUSHY_NATIVE_SSH", before);
@@ -376,11 +378,11 @@ Deno.test({
     await third.close();
     await second.close();
     assertEquals(processesWith(`-p ${server.port}`), []);
-    assertEquals(await leftOver(), []);
+    assertEquals(leftOver(), []);
     await says(options);
     assertEquals(logins(), 2);
     const error = await assertRejects(() => Popen(["x"], { ...options, knownHosts: "/dev/null" }));
     assertEquals((error as ConnectionError).code, "EHOSTKEYUNKNOWN");
-    assertEquals(await leftOver(), []);
+    assertEquals(leftOver(), []);
   },
 });

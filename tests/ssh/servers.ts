@@ -112,10 +112,13 @@ async function startDaemon(
   }).spawn();
   const up = Promise.withResolvers<void>();
   let text = "";
+  const reader = child.stderr.getReader();
   const pump = (async () => {
     const decoder = new TextDecoder();
-    for await (const chunk of child.stderr) {
-      text += decoder.decode(chunk, { stream: true });
+    while (true) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
       if (ready.test(text)) up.resolve();
     }
     up.reject(new Error(`${program} did not start:\n${text}`));
@@ -128,6 +131,8 @@ async function startDaemon(
     end: async () => {
       child.kill("SIGTERM");
       await child.status;
+      // Not to its end: the daemon's processes for connections hold it open too.
+      await reader.cancel();
       await pump;
     },
   };

@@ -11,8 +11,9 @@
 import { ConnectionError } from "../errors.ts";
 import type { ClientProcess } from "./client_process.ts";
 
-// The shell's own stdout is closed, so that the pipe ends with the client.
-const GUARD = '"$@" </dev/null & p=$!; exec 1>&-; IFS= read -r _; kill "$p" 2>&-; wait "$p"';
+// Only the client keeps the shell's stdout, and only the reader its stdin.
+const GUARD = 'exec 3<&0; "$@" </dev/null 3<&- & p=$!; exec 1>&-; ' +
+  '(IFS= read -r _ <&3; kill "$p") 2>&- & w=$!; wait "$p"; s=$?; kill "$w" 2>&-; exit "$s"';
 
 /** A share in a connection. */
 export interface SharedConnection {
