@@ -160,7 +160,7 @@ export async function startSshd(
     ...lines,
     `AuthorizedKeysFile ${authorizedKeys}`,
     "UsePAM no",
-    "Subsystem sftp internal-sftp",
+    ...(lines.some((line) => line.startsWith("Subsystem")) ? [] : ["Subsystem sftp internal-sftp"]),
     "MaxStartups 100",
   ];
   await Deno.writeTextFile(`${folder}/sshd_config`, config.join("\n") + "\n");

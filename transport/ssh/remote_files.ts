@@ -73,7 +73,8 @@ export class RemoteFiles {
       return { link, client: await SftpClient.open(link.channel) };
     } catch (cause) {
       const reason = await link.close();
-      if (reason) throw reason;
+      // Where the host was reached, it is the server that is missing.
+      if (reason && !(reason instanceof ConnectionError && reason.stage === "start")) throw reason;
       throw new ConnectionError("Cannot copy a file: the host has no SFTP server.", {
         stage: "start",
         code: "ENOSFTP",
@@ -365,7 +366,10 @@ async function upload(
       await sent;
       if (filled < step) break;
     }
-    while (queue.length > 0) await settle();
+    while (queue.length > 0) {
+      await settle();
+      signal?.throwIfAborted();
+    }
     if (copied === 0) onProgress?.({ bytes: 0, total: 0 });
   } finally {
     await Promise.allSettled(queue.map((each) => each.done));
