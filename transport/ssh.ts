@@ -14,7 +14,7 @@
  * @module
  */
 
-import type { BaseTransport } from "./popen.ts";
+import { type BaseTransport, quoteCommand } from "./popen.ts";
 import { checkOptions, type SshOptions } from "./ssh/options.ts";
 import { remoteCommandLine } from "./ssh/remote_command.ts";
 import { startNative } from "./ssh/native.ts";
@@ -46,8 +46,8 @@ export async function Popen(
   options.signal?.throwIfAborted();
   const line = remoteCommandLine(command, options);
   const client = await chooseClient(options);
-  const program = command[0]!;
+  const request = { line, program: command[0]!, shown: quoteCommand(command) };
   return client === undefined
-    ? await startSsh2(line, program, target, options)
-    : await startNative(client, { line, program }, target, options);
+    ? await startSsh2(request, target, options)
+    : await startNative(client, request, target, options);
 }

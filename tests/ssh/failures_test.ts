@@ -212,6 +212,12 @@ for (const { way, useNative } of WAYS) {
         const error = await failure(options, ["sh", "-c", "exec no-such-program-here 3<&0"]);
         assertStringIncludes(error.message, "has no no-such-program-here");
       });
+      await t.step("values of env are in no message", async () => {
+        const env = { TOKEN: "s3cret" };
+        const error = await failure({ ...options, env }, ["no-such-program-here"]);
+        assertStringIncludes(error.command!, "no-such-program-here");
+        assert(!Deno.inspect(error, { depth: 9 }).includes("s3cret"));
+      });
       await t.step("one that may not be run", async () => {
         const error = await failure(options, ["/etc/passwd"]);
         assertEquals(error.code, "EACCES");

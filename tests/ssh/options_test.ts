@@ -84,3 +84,8 @@ Deno.test("a plain command is quoted for every shell, others for POSIX ones", ()
   assertEquals(remoteCommandLine(["cat"], { cwd: "/a" }), `sh -c "cd '/a' && exec cat"`);
   assertEquals(/base64 -d/.test(remoteCommandLine(["echo", "a!b"])), true);
 });
+
+Deno.test("the entry for compiled programs is the same Popen", async () => {
+  const entry = await import("../../transport/ssh2.ts");
+  assertEquals(entry.Popen, Popen);
+});

@@ -19,7 +19,12 @@ import { startPlink } from "./plink.ts";
 
 /** What is run on the other side: a command line for its shell, or a subsystem by name. */
 export type RemoteRequest =
-  | { readonly line: string; readonly program: string }
+  | {
+    readonly line: string;
+    readonly program: string;
+    /** The command for messages: the line may have values of `env`, which may be secrets. */
+    readonly shown: string;
+  }
   | { readonly subsystem: string };
 
 /** Paths with blanks go inside quotation marks; `checkOptions` refused those that have such marks. */
@@ -86,6 +91,7 @@ async function startOpenSsh(
     address: options.address,
     name: "subsystem" in request ? request.subsystem : request.program,
     target: describeTarget(target),
+    shown: "subsystem" in request ? request.subsystem : request.shown,
   };
   if (!options.controlMaster) {
     return await runClient(program, [...connection, ...words], options, { ...about, files });
@@ -94,7 +100,7 @@ async function startOpenSsh(
     program,
     connection,
     target.host,
-    (name, args) => runClient(name, args, options, { ...about, wrap: guarded }),
+    (name, args) => runClient(name, args, options, { ...about, shown: target.host, wrap: guarded }),
     { connectTimeout: target.connectTimeout, signal: options.signal },
   );
   try {
@@ -118,6 +124,7 @@ async function runClient(
     address: string;
     target: string;
     name: string;
+    shown: string;
     files?: RemoteFiles | undefined;
     wrap?: (program: string, args: readonly string[]) => { program: string; args: string[] };
     onEnd?: () => Promise<void>;
@@ -147,7 +154,8 @@ async function runClient(
         const error = await explainEnd({
           ...ended,
           target: about.target,
-          command: [program, ...args].join(" "),
+          // The command line is the last word.
+          command: [program, ...args.slice(0, -1), about.shown].join(" "),
           program: about.name,
         });
         if (error && askpass?.failure !== undefined) error.cause ??= askpass.failure;

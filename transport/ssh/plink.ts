@@ -64,7 +64,8 @@ export async function startPlink(
     args.push(...options.sshArgs ?? []);
     if ("subsystem" in request) args.push("-s");
     args.push(target.host, "subsystem" in request ? request.subsystem : request.line);
-    const shown = [program, ...args].join(" ");
+    const command = "subsystem" in request ? request.subsystem : request.shown;
+    const shown = [program, ...args.slice(0, -1), command].join(" ");
     return new ClientProcess({
       address: options.address,
       files,

@@ -321,6 +321,7 @@ async function download(
     }
     for (let done = 0; done < data.length;) done += await file.write(data.subarray(done));
     copied += data.length;
+    client.recycle(data);
     onProgress?.({ bytes: copied, ...(size ? { total: size } : {}) });
   }
   // The handle is closed after this: no answer may be on its way to it.
@@ -351,10 +352,10 @@ async function upload(
   try {
     while (true) {
       signal?.throwIfAborted();
-      const packet = new Uint8Array(head + step);
+      const packet = client.block();
       let filled = 0;
       while (filled < step) {
-        const count = await file.read(packet.subarray(head + filled));
+        const count = await file.read(packet.subarray(head + filled, head + step));
         if (count === null) break;
         filled += count;
       }
@@ -364,6 +365,7 @@ async function upload(
       queue.push({ length: filled, done });
       offset += filled;
       await sent;
+      client.recycle(packet);
       if (filled < step) break;
     }
     while (queue.length > 0) {

@@ -19,10 +19,9 @@ const GRACE = 2_000;
 const FORCE = 1_000;
 const STDERR_HELD = 262_144;
 
-/** Connects, logs in, and starts `line`. */
+/** Connects, logs in, and starts the command line of `request`. */
 export async function startSsh2(
-  line: string,
-  program: string,
+  request: { readonly line: string; readonly program: string; readonly shown: string },
   target: CheckedTarget,
   options: SshOptions,
 ): Promise<Ssh2Transport> {
@@ -48,7 +47,7 @@ export async function startSsh2(
   try {
     session = await openSession(target, options, limit.signal, (name) => stage = name);
     stage = "start";
-    return await execute(session, { options, line, program }, limit.signal);
+    return await execute(session, { options, ...request }, limit.signal);
   } catch (error) {
     await session?.close();
     throw error;
@@ -62,6 +61,7 @@ interface About {
   readonly options: SshOptions;
   readonly line: string;
   readonly program: string;
+  readonly shown: string;
 }
 
 function execute(
@@ -75,7 +75,7 @@ function execute(
       reject(
         new ConnectionError(`${session.target} does not let this account run a command.`, {
           stage: "start",
-          command: about.line,
+          command: about.shown,
           code: "EEXEC",
           hint: "The daemon's configuration or the key's restrictions forbid it.",
           cause,
@@ -165,7 +165,7 @@ export class Ssh2Transport implements BaseTransport {
       const reason = explainStart({
         ...this.#exit,
         target: this.#session.target,
-        command: about.line,
+        command: about.shown,
         program: about.program,
         stderr,
         started: this.channel.started,
