@@ -89,13 +89,20 @@ export class ClientProcess implements BaseTransport {
       read: async (buffer) => {
         const spare = this.#spare ?? new ArrayBuffer(65536);
         this.#spare = undefined;
-        const view = await this.#read(
+        if (this.#closing) return null;
+        const reading = this.#reader.read(
           new Uint8Array(spare, 0, Math.min(buffer.length, spare.byteLength)),
         );
-        if (view === null) return null;
-        buffer.set(view);
-        this.#spare = view.buffer;
-        return view.length;
+        this.#reading = reading;
+        const { value, done } = await reading;
+        if (done || value === undefined) {
+          this.#ended = true;
+          return null;
+        }
+        if (!this.#started) this.#markStarted(value);
+        buffer.set(value);
+        this.#spare = value.buffer as ArrayBuffer;
+        return value.length;
       },
       write: (chunk) => this.#writer.write(chunk),
     };
@@ -111,10 +118,20 @@ export class ClientProcess implements BaseTransport {
         const request = controller.byobRequest!;
         const wanted = request.view as Uint8Array<ArrayBuffer>;
         const { buffer, byteOffset, byteLength } = wanted;
-        const view = await this.#read(new Uint8Array(buffer, byteOffset, byteLength), true);
-        if (view === null) return;
-        if (view.length === 0) controller.close();
-        request.respondWithNewView(view);
+        const view = new Uint8Array(buffer, byteOffset, byteLength);
+        if (this.#closing) {
+          controller.close();
+          request.respondWithNewView(view.subarray(0, 0));
+          return;
+        }
+        const reading = this.#reader.read(view);
+        this.#reading = reading;
+        const { value, done } = await reading;
+        if (done) {
+          this.#ended = true;
+          controller.close();
+        } else if (!this.#started) this.#markStarted(value);
+        if (value !== undefined) request.respondWithNewView(value);
       },
       cancel: () => this.#drain(),
     });
@@ -126,26 +143,9 @@ export class ClientProcess implements BaseTransport {
     return this.#child.pid;
   }
 
-  // Resolves to what was read; at the end to `null`, or to the empty view where that is asked for.
-  #read(view: Uint8Array<ArrayBuffer>, keepEmpty?: true): Promise<Uint8Array<ArrayBuffer> | null> {
-    if (this.#closing) return Promise.resolve(keepEmpty ? view.subarray(0, 0) : null);
-    const reading = this.#reader.read(view).then(({ value, done }) => {
-      if (!this.#started && !done) {
-        this.#head = new TextDecoder().decode(value.subarray(0, HEAD));
-        this.#markStarted();
-      }
-      if (done) this.#ended = true;
-      if (value === undefined) return null;
-      return done && !keepEmpty ? null : value as Uint8Array<ArrayBuffer>;
-    });
-    this.#reading = reading.catch(() => {
-      this.#ended = true;
-    });
-    return reading;
-  }
-
-  #markStarted(): void {
+  #markStarted(first: Uint8Array): void {
     this.#started = true;
+    this.#head = new TextDecoder().decode(first.subarray(0, HEAD));
     this.#start.onStarted?.();
   }
 
@@ -159,7 +159,12 @@ export class ClientProcess implements BaseTransport {
 
   // Takes and drops what the process still writes, so that it can end.
   async #drain(): Promise<void> {
-    await this.#reading;
+    try {
+      await this.#reading;
+    } catch {
+      // Whoever reads was told.
+      this.#ended = true;
+    }
     const scrap = { buffer: new ArrayBuffer(65536) };
     while (!this.#ended) {
       try {
