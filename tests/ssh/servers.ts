@@ -100,6 +100,7 @@ async function knownHostsIn(folder: string, hostKey: string, port: number): Prom
 
 // Starts a daemon and waits until it says that it listens.
 async function startDaemon(
+  folder: string,
   program: string,
   args: string[],
   ready: RegExp,
@@ -124,7 +125,13 @@ async function startDaemon(
     up.reject(new Error(`${program} did not start:\n${text}`));
   })();
   up.promise.catch(() => {});
-  await up.promise;
+  try {
+    await up.promise;
+  } catch (error) {
+    await child.status;
+    await Deno.remove(folder, { recursive: true });
+    throw error;
+  }
   return {
     pid: child.pid,
     log: () => text,
@@ -165,6 +172,7 @@ export async function startSshd(
   ];
   await Deno.writeTextFile(`${folder}/sshd_config`, config.join("\n") + "\n");
   const daemon = await startDaemon(
+    folder,
     which("sshd")!,
     ["-D", "-e", "-f", `${folder}/sshd_config`],
     /Server listening on/,
@@ -184,6 +192,7 @@ export async function startDropbear(args: string[] = []): Promise<Server> {
     .find((text) => text.startsWith("ssh-ed25519"))!;
   await Deno.writeTextFile(`${hostKey}.pub`, line + "\n");
   const daemon = await startDaemon(
+    folder,
     which("dropbear")!,
     ["-F", "-E", "-r", own, "-p", `127.0.0.1:${port}`, "-P", `${folder}/pid`, ...args],
     /Not backgrounding/,
