@@ -9,6 +9,7 @@ import type { PopenOptions, TransportModule } from "../transport/popen.ts";
 
 const registered = new Map<string, () => Promise<TransportModule>>([
   ["local", () => Promise.resolve(local as TransportModule)],
+  ["ssh", async () => await import("../transport/ssh.ts") as TransportModule],
 ]);
 
 /** Takes a target apart, or says what is wrong with it. */
