@@ -8,11 +8,13 @@
  * @module
  */
 
-import { FrameWriter, type LateMessage } from "./frame.ts";
+import { type AttachedMark, FrameWriter, type LateMessage } from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
+/** How many sealed frames may wait before those who can wait are asked to. */
+const SEALED_FRAMES = 32;
 /** A frame is sealed when it has grown to about this size. */
 const FRAME_BYTES = 64 << 10;
 
@@ -36,6 +38,7 @@ export class Outbox {
   #made = 0;
   #left = 0;
   #bulk: Bulk[] = [];
+  #relieve: (() => void)[] = [];
   #writing = false;
   #scheduled = false;
   #held = 0;
@@ -75,6 +78,16 @@ export class Outbox {
     return this.#writer.attach(bytes);
   }
 
+  /** What is attached to the frame that is being made. */
+  markAttached(): AttachedMark {
+    return this.#writer.mark();
+  }
+
+  /** Takes back what was attached since. */
+  detach(mark: AttachedMark): void {
+    this.#writer.detach(mark);
+  }
+
   /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
   hold(): void {
     this.#held++;
@@ -89,11 +102,19 @@ export class Outbox {
   addBulk(frames: readonly Uint8Array[], done?: () => void): () => void {
     const after = this.#made + (this.#writer.empty ? 0 : 1);
     const job: Bulk = { frames, next: 0, after, done, cancelled: false };
-    if (!this.#closed) {
+    if (this.#closed || this.#finished) {
+      done?.();
+    } else {
       this.#bulk.push(job);
       this.#schedule();
     }
     return () => job.cancelled = true;
+  }
+
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined {
+    if (this.#sealed.length < SEALED_FRAMES) return undefined;
+    return new Promise((resolve) => this.#relieve.push(resolve));
   }
 
   /** Sends what there is, now. */
@@ -111,7 +132,7 @@ export class Outbox {
 
   /** Takes nothing more; resolves when the messages that are queued have been written, or cannot be. */
   finish(): Promise<void> {
-    this.#bulk = [];
+    this.#dropBulk();
     this.#held = 0;
     return new Promise((resolve) => {
       this.#finished = resolve;
@@ -124,6 +145,12 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#dropBulk();
+  }
+
+  /** Whoever waits for something to leave waits no more. */
+  #dropBulk(): void {
+    for (const relieved of this.#relieve.splice(0)) relieved();
     const waiting = this.#bulk;
     this.#bulk = [];
     for (const job of waiting) job.done?.();
@@ -195,6 +222,9 @@ export class Outbox {
 
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
+    if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
+      for (const relieved of this.#relieve.splice(0)) relieved();
+    }
     if (frame === undefined && !this.#writer.empty) {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());
