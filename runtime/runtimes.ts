@@ -74,7 +74,8 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `const m=await import(url);URL.revokeObjectURL(url);await m.start({file,socket,get rest(){return rest}})`;
 
 const NODE_LOADER = JS_LOADER_HEAD +
-  `const fs=require("fs"),zlib=require("zlib");` +
+  // Bun's evaluated code has no `require`, and Node 18 has no `getBuiltinModule`.
+  `const load=process.getBuiltinModule??require;const fs=load("fs"),zlib=load("zlib");` +
   `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +

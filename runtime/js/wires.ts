@@ -51,6 +51,7 @@ export async function openWires(loaded: Loaded): Promise<Wires> {
     read(receive, end) {
       if (loaded.rest?.length) receive(loaded.rest);
       if (loaded.file) void readFile(loaded.file, receive, end);
+      else if (host.name === "bun") void readDescriptor(receive, end);
       else void readSocket(loaded.socket, receive, end);
     },
   };
@@ -101,6 +102,22 @@ async function readSocket(
   socket.on("error", endOnce);
   socket.on("close", endOnce);
   socket.resume();
+}
+
+/** Bun's sockets do not take a descriptor over. */
+async function readDescriptor(receive: (bytes: Uint8Array) => void, end: () => void) {
+  const fs = await import("node:fs");
+  const buffer = new Uint8Array(64 << 10);
+  const next = () =>
+    fs.read(READ, buffer, 0, buffer.length, null, (error, length) => {
+      if (error?.code === "EAGAIN") setTimeout(next, 1);
+      else if (error || length === 0) end();
+      else {
+        receive(buffer.subarray(0, length));
+        next();
+      }
+    });
+  next();
 }
 
 async function openWrite(): Promise<Wires["write"]> {
