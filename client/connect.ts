@@ -112,6 +112,8 @@ class Attempt {
   #stage = "resolve";
   #command: string[] = [];
   #transport: BaseTransport | undefined;
+  /** Lets go of the transport's streams. */
+  #opened: (() => void) | undefined;
 
   constructor(
     target: string,
@@ -144,6 +146,7 @@ class Attempt {
       return await this.#connect();
     } catch (error) {
       // What was opened is closed before the error is told, but a transport that cannot end does not hold it up.
+      this.#opened?.();
       if (this.#transport) await within(5000, this.#transport.close());
       if (error instanceof Late) throw this.#lateError(connectTimeout);
       throw error;
@@ -213,6 +216,11 @@ class Attempt {
     const following = followStderr(transport, this.#tail);
     const source = openSource(transport);
     const sink = openSink(transport);
+    this.#opened = () => {
+      sink.close();
+      source.cancel();
+      following.cancel();
+    };
 
     this.#stage = "banner";
     const session: Session = new Session({
@@ -248,7 +256,7 @@ class Attempt {
       session,
       source,
       sink,
-      stderr: { done: following.done, tail: this.#tail },
+      stderr: { done: following.done, tail: this.#tail, cancel: following.cancel },
       outputs: [stdout, stderr],
       outputBytes: limits.outputBytes,
       keepAlive,
