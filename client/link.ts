@@ -56,7 +56,8 @@ export function openSource(transport: BaseTransport): Source {
   return {
     async read() {
       const { done, value } = await reader.read();
-      return done ? null : value;
+      // A Buffer is no plain array of bytes: its slices are views.
+      return done ? null : new Uint8Array(value.buffer, value.byteOffset, value.length);
     },
     cancel: () => dismiss(reader),
   };

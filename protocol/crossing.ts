@@ -92,7 +92,8 @@ export class Outgoing implements Exporter {
   readonly #inlineOnly: boolean;
   readonly #introduced: Export[] = [];
   readonly #onSent: (() => void)[] = [];
-  readonly #live = new Map<object, string>();
+  /** Each can be opened once. */
+  readonly #streams = new Set<object>();
 
   /** With `inlineOnly`, all bytes travel with the message. */
   constructor(border: Border, inlineOnly = false) {
@@ -141,12 +142,10 @@ export class Outgoing implements Exporter {
     if (typeof value !== "object" || value === null) return this.#reference(value);
     const home = signalsHome.get(value);
     if (home && this.#border.imports.has(home)) return `["r",${-home.id}]`;
-    const before = this.#live.get(value);
-    if (before !== undefined) return before;
-    const live = this.#liveObject(value, path, encode);
-    if (live === undefined) return this.#reference(value);
-    this.#live.set(value, live);
-    return live;
+    if (this.#streams.has(value)) {
+      throw new UncrossableError(path, "the same stream or iterator is in this message already");
+    }
+    return this.#liveObject(value, path, encode) ?? this.#reference(value);
   }
 
   #stub(info: NonNullable<ReturnType<typeof stubInfo>>, path: string): string {
@@ -219,12 +218,14 @@ export class Outgoing implements Exporter {
     if (value instanceof Kwargs) return `["k",${encode(value.values, path)}]`;
     if (value instanceof ReadableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a reader");
+      this.#streams.add(value);
       const channel = border.newChannel();
       this.#onSent.push(() => void pumpReadable(value, border.openOutflow(channel, STREAM_CREDIT)));
       return `["R",${channel},${givesBytes(value) ? 1 : 0}]`;
     }
     if (value instanceof WritableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a writer");
+      this.#streams.add(value);
       const channel = border.newChannel();
       this.#onSent.push(() =>
         void pumpWritable(
@@ -238,6 +239,7 @@ export class Outgoing implements Exporter {
     if (value instanceof Iteration || isIterator(value)) {
       const started = value instanceof Iteration;
       const iterator = started ? value.iterator : value as Iterator<unknown>;
+      this.#streams.add(value);
       const channel = border.newChannel();
       this.#onSent.push(() =>
         void pumpIterator(iterator, border.openOutflow(channel, started ? ITERATOR_CREDIT : 0))

@@ -347,7 +347,7 @@ class Encoder {
     }
     const prototype = Object.getPrototypeOf(object);
     if (prototype === Object.prototype || prototype === null) {
-      if (typeof (object as { then?: unknown }).then === "function") {
+      if (isModule(object) || typeof (object as { then?: unknown }).then === "function") {
         return this.#refer(object, path, depth);
       }
       this.#seen.set(object, this.#seen.size);
@@ -763,6 +763,12 @@ class Decoder {
     this.#objects.push(value);
     return value;
   }
+}
+
+/** Is this what `import()` gives? */
+function isModule(object: object): boolean {
+  const tag = Object.getOwnPropertyDescriptor(object, Symbol.toStringTag);
+  return tag?.value === "Module" && tag.configurable === false;
 }
 
 /** An error that came as a value, not thrown: of the same built-in class where there is one. */

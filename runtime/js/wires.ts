@@ -97,7 +97,10 @@ async function readSocket(
     if (!ended) end();
     ended = true;
   };
-  socket.on("data", receive);
+  // A Buffer is no plain array of bytes: its slices are views.
+  socket.on("data", ({ buffer, byteOffset, length }) => {
+    receive(new Uint8Array(buffer, byteOffset, length));
+  });
   socket.on("end", endOnce);
   socket.on("error", endOnce);
   socket.on("close", endOnce);
