@@ -122,6 +122,7 @@ export class Outgoing implements Exporter {
     if (bytes.length <= INLINE_BYTES || this.#inlineOnly) {
       const offset = this.#border.attach(bytes);
       if (offset !== undefined) return offset;
+      if (this.#inlineOnly) throw new UncrossableError("a value", "it is too long for a reason");
     }
     const channel = this.#border.newChannel();
     const frames = chunkFrames(channel, bytes);

@@ -80,7 +80,10 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="d")code=zlib.inflateRawSync(code);` +
-  `import("data:text/javascript;base64,"+Buffer.from(code).toString("base64")).then(m=>m.start({}))`;
+  // Bun would write a data: URL out in every line of a stack.
+  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([code],{type:"text/javascript"})):` +
+  `"data:text/javascript;base64,"+Buffer.from(code).toString("base64");` +
+  `import(url).then(m=>m.start({}))`;
 
 function permissionFlags(permissions: Permissions): string[] {
   const flags = ["--no-prompt"];

@@ -128,7 +128,9 @@ async function openWrite(): Promise<Wires["write"]> {
   if (writeSync) {
     return (bytes) => {
       for (let at = 0; at < bytes.length;) at += writeSync(at === 0 ? bytes : bytes.subarray(at));
-      if (bytes.length >= LARGE) return new Promise((resolve) => setImmediate(resolve));
+      return bytes.length >= LARGE
+        ? new Promise<void>((resolve) => setImmediate(resolve))
+        : undefined;
     };
   }
   const socket = await newSocket(WRITE, false);

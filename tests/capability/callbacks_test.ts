@@ -125,7 +125,10 @@ capability("many callbacks at once", async ({ make }) => {
 
 capability("promises cross both ways", async ({ con, make }) => {
   const { promise, resolve } = Promise.withResolvers<number>();
-  const sum = make({ js: "async (p, q) => (await p.inner) + (await q)" })({ inner: promise }, promise);
+  const sum = make({ js: "async (p, q) => (await p.inner) + (await q)" })(
+    { inner: promise },
+    promise,
+  );
   resolve(20);
   assertEquals(await sum, 40);
   const box = await con.eval("({ later: new Promise((r) => setTimeout(() => r(5), 5)) })");
