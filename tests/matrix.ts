@@ -11,7 +11,15 @@
  * @module
  */
 
-import { connect, type Connection, type ConnectOptions, type RuntimeName } from "../mod.ts";
+import {
+  type BaseTransport,
+  connect,
+  type Connection,
+  type ConnectOptions,
+  type PopenOptions,
+  type RuntimeName,
+} from "../mod.ts";
+import { Popen as openLocal } from "../transport/local.ts";
 import { type LeakGuard, leakGuard } from "./support/leaks.ts";
 import { findProgram, type ProgramName } from "./support/programs.ts";
 import { type Requirement, requires } from "./support/requirement.ts";
@@ -84,6 +92,49 @@ export const ROWS: readonly Row[] = [
   local("node", "node 22", ["node22"]),
   local("node", "node 24", ["node24"]),
   local("bun", "bun", ["bun"]),
+];
+
+/** One transport, for the contract that all of them keep. */
+export interface TransportRow {
+  /** The transport's name: it begins the name of each of the row's tests. */
+  readonly name: string;
+  /** Whether it can run on this machine, and why not. */
+  readonly requirement: Requirement;
+  /** What it cannot do, with the reason. */
+  readonly lacks?: Partial<Record<TransportFeature, string>>;
+  /** Starts a command by the transport; it has the guard's environment. */
+  open(
+    command: readonly string[],
+    guard: LeakGuard,
+    options?: Partial<PopenOptions> & Record<string, unknown>,
+  ): Promise<BaseTransport>;
+}
+
+/** What a transport may lack. */
+export type TransportFeature =
+  /** It starts a command of the user's choice. */
+  | "commands"
+  /** Standard error apart from standard output. */
+  | "stderr"
+  /** The end of standard input, while output goes on. */
+  | "half close"
+  /** The exit code and the signal of the process. */
+  | "exit status"
+  /** A working folder. */
+  | "cwd"
+  /** Its own file transfer. */
+  | "files"
+  /** Ending the process ends what it started. */
+  | "process group";
+
+/** Every transport. */
+export const TRANSPORTS: readonly TransportRow[] = [
+  {
+    name: "local",
+    requirement: { ignore: false },
+    open: (command, guard, options = {}) =>
+      openLocal(command, { address: "", ...options, env: { ...guard.env, ...options.env } }),
+  },
 ];
 
 /** What a test of the capability suite gets. */
