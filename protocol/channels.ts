@@ -258,6 +258,16 @@ export class Inflow {
     this.#port.sendCredit(this.id, amount);
   }
 
+  /** Resolves when the source has ended; until then the connection is in use. */
+  async whenFinished(): Promise<{ failed: boolean; value: unknown }> {
+    this.#port.waiting(true);
+    try {
+      return await this.finished;
+    } finally {
+      this.#port.waiting(false);
+    }
+  }
+
   /** The reader has had the end (`early` is false), or wants no more. */
   stop(early: boolean, reason?: unknown): void {
     if (this.#stopped) return;
@@ -321,6 +331,16 @@ export class Outflow {
         resolve();
       }
     );
+  }
+
+  /** Resolves when the reader has stopped; until then the connection is in use. */
+  async whenStopped(): Promise<{ early: boolean; reason: unknown }> {
+    this.#port.waiting(true);
+    try {
+      return await this.stopped;
+    } finally {
+      this.#port.waiting(false);
+    }
   }
 
   /** Sends bytes in pieces, as credit allows. Resolves when the last piece was taken. */

@@ -149,7 +149,7 @@ export function writableOf(out: Outflow): WritableStream {
     },
     async close() {
       out.end(false, undefined);
-      const { early, reason } = await out.stopped;
+      const { early, reason } = await out.whenStopped();
       if (early) throw reason;
     },
     abort(reason) {
@@ -317,7 +317,7 @@ export class RemoteIterator implements AsyncIterableIterator<unknown> {
       this.#items = [];
       this.#at = 0;
       this.#inflow.stop(true, undefined);
-      const end = await this.#inflow.finished;
+      const end = await this.#inflow.whenFinished();
       if (end.failed) throw end.value;
     }
     return { done: true, value };

@@ -369,7 +369,9 @@ class Encoder {
     }
     const prototype = Object.getPrototypeOf(object);
     if (prototype === Object.prototype || prototype === null) {
-      if (contents(() => isLive(object))) return this.#refer(object, path, depth);
+      if (isModule(object) || contents(() => isLive(object))) {
+        return this.#refer(object, path, depth);
+      }
       this.#seen.set(object, this.#seen.size);
       return this.#object(object as Record<string | symbol, unknown>, path, depth);
     }
@@ -879,6 +881,12 @@ class Decoder {
     this.#objects.push(value);
     return value;
   }
+}
+
+/** Is this what `import()` gives? */
+function isModule(object: object): boolean {
+  const tag = Object.getOwnPropertyDescriptor(object, Symbol.toStringTag);
+  return tag?.value === "Module" && tag.configurable === false;
 }
 
 /** Puts a value under a key of a plain object that the peer sent. */

@@ -8,6 +8,7 @@
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import type { Answer } from "../../protocol/calls.ts";
+import { type Limits, resolveLimits } from "../../protocol/limits.ts";
 import { type CallContext, Session } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";
 import { host } from "./host.ts";
@@ -19,7 +20,7 @@ import { type Loaded, openWires } from "./wires.ts";
 /** What the client's first message says. */
 interface Settings {
   cache?: boolean;
-  limits?: Record<string, number>;
+  limits?: Partial<Limits>;
 }
 
 /** What the client reaches at target 0. */
@@ -97,7 +98,12 @@ export async function start(loaded: Loaded): Promise<void> {
       }
       return written;
     },
-    onHello: (sent) => settings = sent as Settings,
+    onHello(sent) {
+      settings = sent as Settings;
+      // What the caller would refuse is refused here, where it is the one call's error.
+      const { frameBytes, valueBytes, depth, streamWindow } = resolveLimits(settings.limits);
+      Object.assign(session.limits, { frameBytes, valueBytes, depth, streamWindow });
+    },
     onClose: (reason) =>
       finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message)),
   });
