@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { chunkFrames, FrameReader } from "../../protocol/frame.ts";
+import { CHUNK_BYTES, FrameReader } from "../../protocol/frame.ts";
 import { Outbox } from "../../protocol/outbox.ts";
 import { turn } from "./pair.ts";
 
@@ -57,8 +57,6 @@ class Link {
   }
 }
 
-const MIB = 1 << 20;
-
 Deno.test("messages of one turn share a frame and a write, and a frame is one write", async () => {
   const link = new Link("free");
   link.add("1");
@@ -106,7 +104,7 @@ Deno.test("the pieces of a blob never precede the message that they belong to", 
   for (let i = 0; i < 20; i++) {
     link.add(`"${"x".repeat(i % 3 === 0 ? 70_000 : 10)}"`);
     link.add(JSON.stringify([`blob ${i + 1}`]));
-    link.outbox.addBulk(chunkFrames(i + 1, new Uint8Array(10)));
+    link.outbox.addBulk(i + 1, new Uint8Array(10));
   }
   for (let i = 0; i < 200; i++) await link.written();
   const announced = new Set<number>();
@@ -126,8 +124,8 @@ Deno.test("the pieces of a blob never precede the message that they belong to", 
 
 Deno.test("large values share the link piece by piece, and messages go between", async () => {
   const link = new Link("held");
-  link.outbox.addBulk(chunkFrames(1, new Uint8Array(MIB)));
-  link.outbox.addBulk(chunkFrames(2, new Uint8Array(MIB)));
+  link.outbox.addBulk(1, new Uint8Array(4 * CHUNK_BYTES));
+  link.outbox.addBulk(2, new Uint8Array(4 * CHUNK_BYTES));
   await turn();
   link.add('"a"');
   await link.written();
@@ -139,7 +137,7 @@ Deno.test("large values share the link piece by piece, and messages go between",
 
 Deno.test("a flood of messages does not hold up the pieces for ever", async () => {
   const link = new Link("held");
-  link.outbox.addBulk(chunkFrames(1, new Uint8Array(MIB)));
+  link.outbox.addBulk(1, new Uint8Array(4 * CHUNK_BYTES));
   for (let i = 0; i < 10; i++) {
     link.add(String(i));
     await link.written();
@@ -176,7 +174,7 @@ Deno.test("a blob behind an acknowledgement still follows its message", async ()
   const link = new Link("held");
   link.outbox.acknowledge();
   link.add('"m"');
-  link.outbox.addBulk(chunkFrames(1, new Uint8Array(10)));
+  link.outbox.addBulk(1, new Uint8Array(10));
   await turn();
   for (let i = 0; i < 5; i++) await link.written();
   assertEquals(link.left, [0, ["m"], 1]);
@@ -222,12 +220,12 @@ Deno.test("finishing sends what is queued, drops the pieces, and tells all who w
   let taken = 0;
   link.add("1");
   await turn();
-  link.outbox.addBulk(chunkFrames(1, new Uint8Array(MIB)), () => taken++);
+  link.outbox.addBulk(1, new Uint8Array(4 * CHUNK_BYTES), () => taken++);
   link.add("2");
   let finished = false;
   const end = link.outbox.finish().then(() => finished = true);
   link.add("3");
-  link.outbox.addBulk(chunkFrames(2, new Uint8Array(1)), () => taken++);
+  link.outbox.addBulk(2, new Uint8Array(1), () => taken++);
   link.outbox.close();
   assertEquals(taken, 2);
   await link.written();
