@@ -284,6 +284,7 @@ export class Hold {
   readonly #transport: BaseTransport;
   #busy = false;
   #held = true;
+  #ended = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** The transport holds the program at first. */
@@ -293,6 +294,7 @@ export class Hold {
 
   /** Something is pending, or nothing any more. */
   set busy(busy: boolean) {
+    if (this.#ended) return;
     this.#busy = busy;
     if (busy) {
       if (this.#held) return;
@@ -312,7 +314,7 @@ export class Hold {
   end(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#busy = true;
+    this.#ended = true;
   }
 }
 

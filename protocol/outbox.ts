@@ -109,6 +109,7 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
+    if (this.#held === 0 && this.#writer.size > FRAME_BYTES) this.#seal();
   }
 
   /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
