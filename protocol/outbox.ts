@@ -34,6 +34,7 @@ export class Outbox {
   readonly #failed: (error: unknown) => void;
   readonly #writer = new FrameWriter();
   #sealed: Uint8Array[] = [];
+  #sealedBytes = 0;
   /** How many message frames were made, and how many of them have left. */
   #made = 0;
   #left = 0;
@@ -66,6 +67,11 @@ export class Outbox {
   /** About how many bytes the frame that is being made has already. */
   get frameSize(): number {
     return this.#writer.size;
+  }
+
+  /** How many bytes of messages wait to be written. Large values are not counted: they are somebody's own. */
+  get waiting(): number {
+    return this.#sealedBytes + this.#writer.size;
   }
 
   /** Queues a message. It leaves at the end of this turn. */
@@ -110,8 +116,7 @@ export class Outbox {
   /** An empty frame, which does nothing but acknowledge. */
   acknowledge(): void {
     if (this.#closed || this.busy) return;
-    this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    this.#sealNow();
     this.#schedule();
   }
 
@@ -130,6 +135,7 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#sealedBytes = 0;
     this.#dropBulk();
   }
 
@@ -141,8 +147,14 @@ export class Outbox {
 
   #seal(): void {
     if (this.#held > 0) return;
+    this.#sealNow();
+  }
+
+  #sealNow(): void {
     this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    const frame = this.#writer.take(this.#acknowledged(), true);
+    this.#sealed.push(frame);
+    this.#sealedBytes += frame.length;
   }
 
   #schedule(): void {
@@ -213,6 +225,7 @@ export class Outbox {
 
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
+    this.#sealedBytes -= frame?.length ?? 0;
     if (frame === undefined && !this.#writer.empty) {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());

@@ -214,6 +214,21 @@ export class Session implements FrameSink, ChannelPort, Border {
     return working;
   }
 
+  /** The number of the peer's last call. It grows with each. */
+  get lastCall(): number {
+    return this.#lastAnswer;
+  }
+
+  /** How many streams and iterators are open, in both directions. */
+  get channels(): number {
+    return this.#inflows.size + this.#outflows.size;
+  }
+
+  /** How many bytes of messages wait to be written. */
+  get waitingBytes(): number {
+    return this.#outbox.waiting;
+  }
+
   /** What the peer finds at target 0. */
   get root(): unknown {
     return this.#options.root;
@@ -273,10 +288,17 @@ export class Session implements FrameSink, ChannelPort, Border {
     this.#options.onClose?.(reason);
   }
 
-  /** Says goodbye, and ends. The owner sends what is queued, and closes the link. */
+  /**
+   * Says goodbye, and ends. The peer is told the reason if it is not simply that this side closes. The owner sends what
+   * is queued, and closes the link.
+   */
   close(reason: Error = new ConnectionClosedError()): void {
     if (this.#closeReason) return;
-    this.#add(`[${Op.bye}]`);
+    this.#add(
+      reason instanceof ConnectionClosedError
+        ? `[${Op.bye}]`
+        : `[${Op.bye},${JSON.stringify(shorten(reason.message, 1000))}]`,
+    );
     this.#written = this.#outbox.finish();
     this.end(reason);
   }
@@ -1068,7 +1090,7 @@ export class Session implements FrameSink, ChannelPort, Border {
 
   #checkChannel(channel: number): void {
     if (channel < 0) this.#newPeerChannel(-channel);
-    if (this.#inflows.size + this.#outflows.size >= this.limits.channels) {
+    if (this.channels >= this.limits.channels) {
       throw new ProtocolError(
         `There are more than ${this.limits.channels} open streams (limits.channels)`,
       );
