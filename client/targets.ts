@@ -9,6 +9,8 @@ import type { PopenOptions, TransportModule } from "../transport/popen.ts";
 
 const registered = new Map<string, () => Promise<TransportModule>>([
   ["local", () => Promise.resolve(local as TransportModule)],
+  ["daemon", () => import("../transport/daemon.ts") as Promise<TransportModule>],
+  ["smb", () => import("../transport/smb.ts") as Promise<TransportModule>],
 ]);
 
 /** Takes a target apart, or says what is wrong with it. */

@@ -105,7 +105,7 @@ export async function probe(options: DaemonOptions): Promise<void> {
 
 /** What was reached. */
 interface Reached {
-  /** The address of the other end, if it is a port of the loopback without TLS. */
+  /** The address of the other end, if it is a port of the loopback. */
   readonly loopback: { hostname: string; port: number } | undefined;
   readonly secure: boolean;
 }
@@ -215,7 +215,8 @@ class Attempt {
     const key = tls.key === undefined ? undefined : await readKeyPem(tls.key);
     const { host, port } = place;
     const name = tls.serverName ?? host;
-    const reached = { loopback: undefined, secure: true };
+    const loopback = isLoopback(host) ? { hostname: host, port } : undefined;
+    const reached = { loopback, secure: true };
     if (cert !== undefined && key !== undefined) {
       // Deno presents a certificate only where it connects by the name that it is to find there.
       this.#stage = "tls";
@@ -262,10 +263,10 @@ class Attempt {
 
   /** The handshake. Gives what came behind it. */
   async enter(channel: ByteChannel, { loopback, secure }: Reached): Promise<Uint8Array> {
+    const { token, tokenFile } = this.#options;
+    const insists = token !== undefined || tokenFile !== undefined;
     const named = await namedToken(this.#options);
-    let found: Promise<string | undefined> | undefined;
-    const find = () =>
-      found ??= loopback ? findToken(loopback.port) : Promise.resolve(undefined);
+    const find = memoize(async () => loopback ? await findToken(loopback.port) : undefined);
     return await enter(
       channel,
       async () => {
@@ -273,16 +274,22 @@ class Attempt {
         const token = await find();
         if (token === undefined) return undefined;
         // Nobody on another address of this machine may stand between.
-        const place = `${loopback!.hostname}:${loopback!.port}`;
+        const place = secure ? "" : `${loopback!.hostname}:${loopback!.port}`;
         return { key: await tokenKey(token), place };
       },
       async () => {
-        if (named !== undefined) return true;
+        if (insists) return true;
         if (this.#place.kind === "unix") await checkOwner(this.#place.path);
-        return !secure && await find() !== undefined;
+        if (this.#place.kind === "unix" || secure) return false;
+        return named !== undefined || await find() !== undefined;
       },
     );
   }
+}
+
+function memoize<T>(work: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => result ??= work();
 }
 
 /** A socket that this user could be lured to, in a folder that others can write to, is not the user's server. */
@@ -309,7 +316,9 @@ function checkTls(place: Place, tls: DaemonOptions["tls"]): DaemonTls | undefine
     throw new TypeError(`Cannot use tls ${String(tls)}: expected true, false or its options`);
   }
   if ((tls.cert === undefined) !== (tls.key === undefined)) {
-    throw new TypeError("Cannot use a certificate without its key, or a key without its certificate");
+    throw new TypeError(
+      "Cannot use a certificate without its key, or a key without its certificate",
+    );
   }
   return tls;
 }

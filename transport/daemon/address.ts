@@ -56,7 +56,5 @@ export function isLoopback(host: string): boolean {
 /** How a place is written in messages. */
 export function showPlace(place: Place): string {
   if (place.kind === "unix") return place.path;
-  return place.host.includes(":")
-    ? `[${place.host}]:${place.port}`
-    : `${place.host}:${place.port}`;
+  return place.host.includes(":") ? `[${place.host}]:${place.port}` : `${place.host}:${place.port}`;
 }

@@ -100,7 +100,7 @@ function tlsFailure(error: unknown, place: Place, tls: TlsUse | undefined): Conn
       ? "its certificate is not valid yet"
       : `its certificate is not accepted (${why})`;
     const hint = /authority/.test(reason)
-      ? "name the authority's certificate: { tls: { caCerts: [\"ca.pem\"] } }"
+      ? 'name the authority\'s certificate: { tls: { caCerts: ["ca.pem"] } }'
       : /for the name/.test(reason)
       ? "name what the certificate is for: { tls: { serverName } }"
       : undefined;

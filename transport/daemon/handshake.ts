@@ -170,7 +170,8 @@ class Lines {
       return;
     }
     // A TLS record: a handshake or an alert.
-    if (/^[\x15\x16]\x03/.test(line)) throw new HandshakeError("tls");
+    const first = line.charCodeAt(0);
+    if ((first === 0x15 || first === 0x16) && !complete) throw new HandshakeError("tls");
     const known = line.length < HEAD.length ? HEAD.startsWith(line) : line.startsWith(HEAD);
     if (known && line.length <= LINE_BYTES && (!complete || line.length >= HEAD.length)) return;
     const version = new RegExp(`^${NAME}(\\d+) `).exec(line);
@@ -246,6 +247,8 @@ export interface Doorkeeping {
   place: string;
   /** Why nobody is let in just now. */
   refusal: () => Refusal | undefined;
+  /** The same, asked when there is nothing left to prove: if there is no reason, a place is taken. */
+  takePlace: () => Refusal | undefined;
   /** Holds up the answer to a wrong proof. */
   delay: () => Promise<void>;
 }
@@ -256,7 +259,7 @@ export interface Doorkeeping {
  */
 export async function admit(
   channel: ByteChannel,
-  { key, place, refusal, delay }: Doorkeeping,
+  { key, place, refusal, takePlace, delay }: Doorkeeping,
 ): Promise<Uint8Array | undefined> {
   const lines = new Lines(channel);
   const refuse = async (reason: Refusal): Promise<never> => {
@@ -276,7 +279,7 @@ export async function admit(
   if (verb !== "hello" || !NONCE.test(nonce)) {
     throw new HandshakeError("stranger", `${verb} ${nonce}`);
   }
-  const reason = refusal();
+  const reason = key ? refusal() : takePlace();
   if (reason) return await refuse(reason);
   if (!key) {
     await say(lines, "open");
@@ -290,7 +293,7 @@ export async function admit(
   for (const where of place === "" ? [""] : ["", place]) {
     if (!await proves(key, mac, covered("client", nonce, challenge, where))) continue;
     // Others may have come in while this one was proving.
-    const reason = refusal();
+    const reason = takePlace();
     if (reason) return await refuse(reason);
     await say(lines, `welcome ${await prove(key, covered("server", nonce, challenge, where))}`);
     return lines.rest;
