@@ -65,7 +65,7 @@ const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
 const DENO_LOADER = JS_LOADER_HEAD +
   `let file,socket,rest=new Uint8Array,read;` +
   `try{file=Deno.openSync("/dev/fd/3");read=n=>take(b=>file.readSync(b),n)}catch{` +
-  `const{Socket}=await import("node:net");socket=new Socket({fd:3,writable:false});let end,wake;` +
+  `const{Socket}=await import("node:net");socket=new Socket({fd:3,writable:false,allowHalfOpen:true});let end,wake;` +
   `socket.on("data",d=>{const b=new Uint8Array(rest.length+d.length);b.set(rest);b.set(d,rest.length);rest=b;wake?.()});` +
   `socket.on("close",()=>{end=1;wake?.()});` +
   `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +

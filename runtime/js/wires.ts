@@ -51,14 +51,24 @@ export async function openWires(loaded: Loaded): Promise<Wires> {
     read(receive, end) {
       if (loaded.rest?.length) receive(loaded.rest);
       if (loaded.file) void readFile(loaded.file, receive, end);
-      else void readSocket(loaded.socket, receive, end);
+      else if (loaded.socket) readSocket(loaded.socket, receive, end);
+      else {loadSocket().then((Socket) =>
+          readSocket(newSocket(Socket, READ, true), receive, end), end);}
     },
   };
 }
 
-async function newSocket(fd: number, readable: boolean): Promise<Socket> {
-  const { Socket } = await import("node:net");
-  return new Socket({ fd, readable, writable: !readable }) as unknown as Socket;
+type SocketClass = new (
+  options: { fd: number; readable: boolean; writable: boolean; allowHalfOpen: boolean },
+) => Socket;
+
+async function loadSocket(): Promise<SocketClass> {
+  return (await import("node:net")).Socket as unknown as SocketClass;
+}
+
+/** Reads from the moment that it is made. The two directions may be one socket: the end of one is not the other's. */
+function newSocket(Socket: SocketClass, fd: number, readable: boolean): Socket {
+  return new Socket({ fd, readable, writable: !readable, allowHalfOpen: true });
 }
 
 async function readFile(
@@ -67,8 +77,8 @@ async function readFile(
   end: () => void,
 ): Promise<void> {
   const buffer = new Uint8Array(64 << 10);
-  let socket: Socket | undefined;
-  for (let reads = 0; socket === undefined; reads++) {
+  let Socket: SocketClass | undefined;
+  for (let reads = 0; Socket === undefined; reads++) {
     let length: number | null;
     try {
       length = await file.read(buffer);
@@ -78,18 +88,18 @@ async function readFile(
     if (length === null || length === 0) return end();
     receive(buffer.subarray(0, length));
     if (reads === PATIENCE && host.name === "deno") {
-      newSocket(READ, true).then((opened) => socket = opened, () => {});
+      loadSocket().then((loaded) => Socket = loaded, () => {});
     }
   }
-  await readSocket(socket, receive, end);
+  // Only now that no read of the file is under way: there must never be two readers.
+  readSocket(newSocket(Socket, READ, true), receive, end);
 }
 
-async function readSocket(
-  opened: Socket | undefined,
+function readSocket(
+  socket: Socket,
   receive: (bytes: Uint8Array) => void,
   end: () => void,
-): Promise<void> {
-  const socket = opened ?? await newSocket(READ, true);
+): void {
   socket.removeAllListeners("data");
   let ended = false;
   const endOnce = () => {
@@ -116,7 +126,7 @@ async function openWrite(): Promise<Wires["write"]> {
       return undefined;
     };
   }
-  const socket = await newSocket(WRITE, false);
+  const socket = newSocket(await loadSocket(), WRITE, false);
   socket.on("error", () => {});
   return (bytes) =>
     new Promise((resolve, reject) =>
