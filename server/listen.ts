@@ -30,6 +30,8 @@ export interface ServerCertificates {
   readonly cert: string;
   readonly key: string;
   readonly clientCa?: string;
+  /** How long the handshake of TLS may take, in ms. */
+  readonly handshakeTimeout: number;
 }
 
 /** How many connections the system keeps while the server is busy. */
@@ -231,7 +233,7 @@ export async function listenNode(
 }
 
 async function tlsServer(
-  { cert, key, clientCa }: ServerCertificates,
+  { cert, key, clientCa, handshakeTimeout }: ServerCertificates,
   onSocket: (socket: AcceptedSocket) => void,
   log: Log,
 ): Promise<NodeServer> {
@@ -241,6 +243,7 @@ async function tlsServer(
       cert,
       key,
       minVersion: "TLSv1.2",
+      handshakeTimeout,
       ...(clientCa === undefined
         ? {}
         : { ca: [clientCa], requestCert: true, rejectUnauthorized: true }),

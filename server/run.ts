@@ -129,6 +129,7 @@ export interface Server extends AsyncDisposable {
   shutdown(grace?: number): Promise<void>;
 }
 
+const HANDSHAKE_TIMEOUT = 10_000;
 const DEFAULT_GRACE = 5000;
 /** How often what is idle is looked at, in ms, at the least. */
 const TICK = 5000;
@@ -309,7 +310,7 @@ class RunningServer implements Server {
   }
 
   #openAdmission(key: CryptoKey | undefined): void {
-    const { handshakeTimeout = 10_000 } = this.#options;
+    const { handshakeTimeout = HANDSHAKE_TIMEOUT } = this.#options;
     this.#admission = new Admission({
       key,
       handshakeTimeout,
@@ -325,9 +326,10 @@ class RunningServer implements Server {
   }
 
   async #certificates(): Promise<ServerCertificates | undefined> {
-    const { tls } = this.#options;
+    const { tls, handshakeTimeout = HANDSHAKE_TIMEOUT } = this.#options;
     if (!tls) return undefined;
     return {
+      handshakeTimeout,
       cert: await readPem(tls.cert),
       key: await readKeyPem(tls.key),
       ...(tls.clientCa === undefined ? {} : { clientCa: await readPem(tls.clientCa) }),
@@ -422,7 +424,7 @@ class RunningServer implements Server {
 
   async #listenPipe(name: string): Promise<void> {
     const { listenPipe } = await import("./pipe.ts");
-    const { allowUsers, sambaFolder, handshakeTimeout = 10_000 } = this.#options;
+    const { allowUsers, sambaFolder, handshakeTimeout = HANDSHAKE_TIMEOUT } = this.#options;
     const door = await listenPipe(name, {
       allowUsers,
       sambaFolder,

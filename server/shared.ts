@@ -195,15 +195,15 @@ class Client implements Served {
   async #finish(reason: Error): Promise<void> {
     this.#drained?.();
     // The farewell, if there is one, must not wait for a client that does not read.
-    const late = new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 1000);
+    const isWritten = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => resolve(false), 1000);
       void this.#session.written.then(() => {
         clearTimeout(timer);
-        resolve();
+        resolve(true);
       });
     });
-    await late;
-    await this.#channel.finish();
+    // It would wait for a write that is under way.
+    if (isWritten) await this.#channel.finish();
     this.#channel.close();
     this.#settle(reason);
   }

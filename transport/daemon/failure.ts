@@ -27,8 +27,9 @@ export function describeFailure(
 ): unknown {
   if (error instanceof ConnectionError || error instanceof TypeError) return error;
   if (error instanceof HandshakeError) {
-    if (error.cause !== undefined && tls) {
-      const refused = certificateRefused(error.cause, place, tls);
+    if (error.fault === "ended" && error.said === "" && tls) {
+      // A client learns what becomes of its certificate only behind the handshake of TLS 1.3.
+      const refused = certificateRefused(error.cause ?? new Error("UnexpectedEof"), place, tls);
       if (refused) return refused;
     }
     return handshakeFailure(error, place, tls);
@@ -92,7 +93,7 @@ function tlsFailure(error: unknown, place: Place, tls: TlsUse | undefined): Conn
     const why = server[1]!;
     const reason = /UnknownIssuer|unable to verify|self[- ]signed|CaUsedAsEndEntity/i.test(why)
       ? "its certificate comes from no authority that is trusted here"
-      : /NotValidForName|altname/i.test(why)
+      : /NotValidForName|not valid for name|altname/i.test(why)
       ? `its certificate is not for the name ${name}`
       : /expired/i.test(why)
       ? "its certificate has expired"
@@ -114,9 +115,10 @@ function tlsFailure(error: unknown, place: Place, tls: TlsUse | undefined): Conn
   const refused = certificateRefused(error, place, tls);
   if (refused) return refused;
   if (
-    /corrupt message|InvalidContentType|wrong version|record|EOF|hang up|socket disconnected/i.test(
-      message,
-    )
+    /corrupt message|InvalidContentType|wrong version|record|EOF|end of file|hang up|socket disconnected/i
+      .test(
+        message,
+      )
   ) {
     return new ConnectionError(`Cannot connect to daemon:${where}: it does not speak TLS`, {
       stage: "tls",
@@ -133,7 +135,6 @@ function tlsFailure(error: unknown, place: Place, tls: TlsUse | undefined): Conn
   });
 }
 
-/** TLS 1.3 tells a client of its certificate only after the handshake. */
 function certificateRefused(
   error: unknown,
   place: Place,

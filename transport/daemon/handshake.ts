@@ -172,10 +172,10 @@ class Lines {
     // A TLS record: a handshake or an alert.
     const first = line.charCodeAt(0);
     if ((first === 0x15 || first === 0x16) && !complete) throw new HandshakeError("tls");
-    const known = line.length < HEAD.length ? HEAD.startsWith(line) : line.startsWith(HEAD);
-    if (known && line.length <= LINE_BYTES && (!complete || line.length >= HEAD.length)) return;
+    const ours = line.length < HEAD.length ? HEAD.startsWith(line) : line.startsWith(HEAD);
+    if (ours && line.length <= LINE_BYTES && (!complete || line.length >= HEAD.length)) return;
     const version = new RegExp(`^${NAME}(\\d+) `).exec(line);
-    if (version) throw new HandshakeError("version", version[1]);
+    if (version && !ours) throw new HandshakeError("version", version[1]);
     if (new RegExp(`^${NAME}\\d*$`).test(line) && line.length < LINE_BYTES && !complete) return;
     throw new HandshakeError("stranger", line);
   }
