@@ -45,7 +45,8 @@ export class Answering {
   readonly #outbox: Outbox;
   readonly #arrivals: Arrivals;
   readonly #answers = new Map<number, Answer>();
-  #last = 0;
+  /** The number of the peer's last call. It grows with each. */
+  last = 0;
   /** Calls whose answers were sent and may still be used by the peer, in that order. */
   #unacknowledged: number[] = [];
   #unacknowledgedFrom = 0;
@@ -71,10 +72,10 @@ export class Answering {
   /** The peer calls. */
   onCall(message: CallMessage, attachments: Uint8Array): void {
     const [op, id, target, path, how, args, form, , blobs] = message;
-    if (!Number.isSafeInteger(id) || id <= this.#last) {
+    if (!Number.isSafeInteger(id) || id <= this.last) {
       throw new ProtocolError("The peer sent a call whose number is not new");
     }
-    this.#last = id;
+    this.last = id;
     const { pendingCalls } = this.#host.limits;
     if (this.#answers.size >= pendingCalls) {
       throw new ProtocolError(
@@ -260,7 +261,7 @@ export class Answering {
   onCancel(id: unknown, reason: unknown): void {
     const answer = this.#answers.get(count(id));
     if (!answer) {
-      if (id as number > this.#last) throw new ProtocolError(`The peer cancelled call ${id}`);
+      if (id as number > this.last) throw new ProtocolError(`The peer cancelled call ${id}`);
       return;
     }
     if (answer.sent) return;

@@ -155,7 +155,8 @@ export interface AttachedMark {
 /** Collects messages and attachments, and makes one frame of them. */
 export class FrameWriter {
   readonly #encoder = new TextEncoder();
-  #scratch = new Uint8Array(64 << 10);
+  /** Grows with what is sent: an idle connection costs next to nothing. */
+  #scratch = new Uint8Array(2 << 10);
   #messages: (string | LateMessage)[] = [];
   #attached: Uint8Array[] = [];
   #attachedBytes = 0;
@@ -251,7 +252,8 @@ export class FrameWriter {
   }
 
   #reserve(bytes: number): void {
-    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes);
+    if (this.#scratch.length >= bytes) return;
+    this.#scratch = new Uint8Array(Math.max(bytes, Math.min(2 * this.#scratch.length, 64 << 10)));
   }
 }
 

@@ -43,6 +43,7 @@ export class Outbox {
   readonly #failed: (error: unknown) => void;
   readonly #writer = new FrameWriter();
   #sealed: Uint8Array[] = [];
+  #sealedBytes = 0;
   /** How many message frames were made, and how many of them have left. */
   #made = 0;
   #left = 0;
@@ -76,6 +77,11 @@ export class Outbox {
   /** About how many bytes the frame that is being made has already. */
   get frameSize(): number {
     return this.#writer.size;
+  }
+
+  /** How many bytes of messages wait to be written. Large values are not counted: they are somebody's own. */
+  get waiting(): number {
+    return this.#sealedBytes + this.#writer.size;
   }
 
   /** Queues a message. It leaves at the end of this turn. */
@@ -137,8 +143,7 @@ export class Outbox {
   /** An empty frame, which does nothing but acknowledge. */
   acknowledge(): void {
     if (this.#closed || this.busy) return;
-    this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    this.#sealNow();
     this.#schedule();
   }
 
@@ -157,6 +162,7 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#sealedBytes = 0;
     this.#dropBulk();
   }
 
@@ -170,8 +176,14 @@ export class Outbox {
 
   #seal(): void {
     if (this.#held > 0) return;
+    this.#sealNow();
+  }
+
+  #sealNow(): void {
     this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    const frame = this.#writer.take(this.#acknowledged(), true);
+    this.#sealed.push(frame);
+    this.#sealedBytes += frame.length;
   }
 
   #schedule(): void {
@@ -242,6 +254,7 @@ export class Outbox {
 
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
+    this.#sealedBytes -= frame?.length ?? 0;
     if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
       for (const relieved of this.#relieve.splice(0)) relieved();
     }

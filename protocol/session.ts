@@ -189,7 +189,17 @@ export class Session
     return this.#answering.working;
   }
 
-  /** How many streams and iterators are open. */
+  /** The number of the peer's last call. It grows with each. */
+  get lastCall(): number {
+    return this.#answering.last;
+  }
+
+  /** How many bytes of messages wait to be written. */
+  get waitingBytes(): number {
+    return this.#outbox.waiting;
+  }
+
+  /** How many streams and iterators are open, in both directions. */
   get openChannels(): number {
     return this.#flows.size;
   }
@@ -231,7 +241,12 @@ export class Session
   /** Says goodbye, and ends. The owner sends what is queued, and closes the link. */
   close(reason: Error = new ConnectionClosedError()): void {
     if (this.#closeReason) return;
-    this.add(`[${Op.bye}]`);
+    // The peer is told the reason if it is not simply that this side closes.
+    this.add(
+      reason instanceof ConnectionClosedError
+        ? `[${Op.bye}]`
+        : `[${Op.bye},${JSON.stringify(shorten(reason.message, 1000))}]`,
+    );
     this.#written = this.#outbox.finish();
     this.end(reason);
   }
