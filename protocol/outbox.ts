@@ -98,6 +98,7 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
+    if (this.#writer.size > FRAME_BYTES) this.#seal();
   }
 
   /** Queues ready-made chunk frames. `done` is called when the last one was taken. Gives a way to stop. */

@@ -445,6 +445,19 @@ Deno.test("values of every size arrive whole", async () => {
   }
 });
 
+Deno.test("what is sent in one turn is cut into frames, however much it is", async () => {
+  let longest = 0;
+  await using pair = new Pair(makeRoot(), {
+    tap: (_, bytes) => longest = Math.max(longest, bytes.length),
+  });
+  const text = "x".repeat(1000);
+  const calls = Array.from({ length: 10_000 }, () => pair.root.echo(text));
+  const bytes = Array.from({ length: 500 }, () => pair.root.size(new Uint8Array(16_000)));
+  assertEquals((await Promise.all(calls)).length, 10_000);
+  assertEquals(new Set(await Promise.all(bytes)), new Set([16_000]));
+  assert(longest < 1 << 20, String(longest));
+});
+
 Deno.test("a value beyond the limit is refused before it is sent, by its place and the limit's name", async () => {
   await using pair = new Pair(makeRoot(), { client: { limits: { valueBytes: 50_000 } } });
   const error = await assertRejects(
