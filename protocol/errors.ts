@@ -59,8 +59,9 @@ export class RemoteError extends Error {
     this.remoteStack = printable(parts.stack).split("\n").filter((line) => !AGENT_FRAME.test(line))
       .join("\n");
     for (const key of Object.keys(parts.properties)) {
-      if (!RESERVED.has(key)) {
-        Object.defineProperty(this, key, {
+      const name = printable(key);
+      if (!RESERVED.has(name)) {
+        Object.defineProperty(this, name, {
           value: parts.properties[key],
           enumerable: true,
           configurable: true,
@@ -98,6 +99,11 @@ const RESERVED = new Set([
   "remoteStack",
   "__proto__",
   "constructor",
+  // An error that cannot be shown would hide what went wrong.
+  "toString",
+  "toJSON",
+  "valueOf",
+  "then",
 ]);
 
 function define(target: object, key: string, value: unknown): void {
