@@ -9,6 +9,7 @@ import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import { Session } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";
+import { type Files, makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { importModule, Modules } from "./modules.ts";
 import { captureOutput } from "./output.ts";
@@ -22,7 +23,7 @@ interface Settings {
 }
 
 /** What the client reaches at target 0. */
-function makeRoot(settings: () => Settings): Record<string, unknown> {
+function makeRoot(settings: () => Settings, files: Files): Record<string, unknown> {
   const importing = (name: string) => importModule(name, settings().cache ?? true);
   const scope = new Scope();
   return Object.assign(Object.create(null), {
@@ -34,6 +35,7 @@ function makeRoot(settings: () => Settings): Record<string, unknown> {
     compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
       compile(source, names, values, within),
     scope: (initial?: Record<string, unknown>) => new Scope(initial),
+    files,
   });
 }
 
@@ -41,10 +43,12 @@ function makeRoot(settings: () => Settings): Record<string, unknown> {
 export async function start(loaded: Loaded): Promise<void> {
   const wires = await openWires(loaded);
   let settings: Settings = {};
+  const { files, abandon } = makeFiles();
   let over = false;
   const finish = (clean: boolean) => {
     if (over) return;
     over = true;
+    abandon();
     if (clean) host.ignoreTermination();
     host.endGroup(clean ? "SIGTERM" : "SIGKILL");
     host.exit(clean ? 0 : 1);
@@ -53,7 +57,7 @@ export async function start(loaded: Loaded): Promise<void> {
   let settled = false;
   const session = new Session({
     access: open,
-    root: makeRoot(() => settings),
+    root: makeRoot(() => settings, files),
     send(bytes) {
       const written = wires.write(bytes);
       if (!settled) {
