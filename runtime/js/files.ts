@@ -135,8 +135,12 @@ export function makeFiles(): { files: Files; abandon(): void } {
     },
     async write(part, from, mode, keep, data) {
       const fs = await load();
-      const handle = await fs.promises.open(part, from > 0 ? "r+" : keep ? "w" : "wx", mode);
-      if (!keep) parts.add(part);
+      if (from === 0) {
+        // In one turn: there is no moment in which it is there, and is not known.
+        fs.closeSync(fs.openSync(part, keep ? "w" : "wx", mode));
+        if (!keep) parts.add(part);
+      }
+      const handle = await fs.promises.open(part, "r+");
       let at = from;
       try {
         try {
