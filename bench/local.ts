@@ -29,7 +29,7 @@ export async function latency(): Promise<Row[]> {
     }
     return times.slice(count / 3).sort((a, b) => a - b)[Math.floor(count / 3)]!;
   });
-  const callback = await loop((n) => n, 4500) as number;
+  const callback = await loop((n: number) => n, 4500) as number;
   return [
     {
       what: "sequential call, p50",

@@ -196,6 +196,11 @@ export class Inflow {
     this.#wake = undefined;
   }
 
+  /** Is there something to take? */
+  get ready(): boolean {
+    return this.#at < this.#queue.length;
+  }
+
   /** What came next, if anything has: its credit is given back. */
   take(): Arrival | undefined {
     if (this.#at >= this.#queue.length) return undefined;

@@ -43,19 +43,16 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
 
 /** A stream of what comes on a channel. */
 export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
-  // Without a queue of its own: credit is given for what was really read.
-  const stream = new ReadableStream({
-    type: bytes ? "bytes" : undefined,
-    async pull(controller: ReadableStreamDefaultController | ReadableByteStreamController) {
-      await inflow.wait();
+  // Without a queue of its own: it asks only when somebody reads, and then takes what has come.
+  type Controller = ReadableStreamDefaultController & Partial<ReadableByteStreamController>;
+  const deliver = (controller: Controller): void => {
+    for (;;) {
       const arrival = inflow.take();
       if (arrival === undefined) return;
       if ("bytes" in arrival) {
-        (controller as ReadableStreamDefaultController).enqueue(arrival.bytes);
+        controller.enqueue(arrival.bytes);
       } else if ("items" in arrival) {
-        for (const item of arrival.items) {
-          (controller as ReadableStreamDefaultController).enqueue(item);
-        }
+        for (const item of arrival.items) controller.enqueue(item);
       } else {
         inflow.stop(false);
         if (arrival.failed) {
@@ -63,9 +60,17 @@ export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
         } else {
           controller.close();
           // A byte stream with a reader waiting is only closed once that reader is answered.
-          if ("byobRequest" in controller) controller.byobRequest?.respond(0);
+          controller.byobRequest?.respond(0);
         }
+        return;
       }
+    }
+  };
+  const stream = new ReadableStream({
+    type: bytes ? "bytes" : undefined,
+    pull(controller: Controller) {
+      if (!inflow.ready) return inflow.wait().then(() => deliver(controller));
+      return deliver(controller);
     },
     cancel(reason) {
       inflow.stop(true, reason);

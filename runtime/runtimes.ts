@@ -7,7 +7,7 @@
  * @module
  */
 
-import { source as jsAgent } from "./generated/js_agent.ts";
+import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -53,6 +53,8 @@ export interface Runtime {
   env(options: StartOptions): Record<string, string>;
   /** The source of its agent. */
   readonly agent: string;
+  /** The same, compressed with Brotli, in base64, if its loader understands that; else it is deflated. */
+  readonly packedAgent?: string;
 }
 
 const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
@@ -69,7 +71,9 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +
   `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
   `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
-  `if(head[0]=="d")code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer());` +
+  // Older versions know Brotli only as Node does, which takes longer to load.
+  `if(head[0]=="b")try{code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
+  `catch{code=(await import("node:zlib")).brotliDecompressSync(code)}` +
   `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
 
 const NODE_LOADER = JS_LOADER_HEAD +
@@ -77,7 +81,7 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
-  `if(head[0]=="d")code=zlib.inflateRawSync(code);` +
+  `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
   // In a module import() works, which it does not in a function that was made of text.
   `import("data:text/javascript;base64,"+Buffer.from("export const start=(()=>{"+text(code)+"\\n})()")` +
   `.toString("base64")).then(m=>m.start({}))`;
@@ -123,6 +127,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       ],
       env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
     node: {
       name: "node",
@@ -131,6 +136,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-e", evalLoader],
       env: () => ({}),
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
     bun: {
       name: "bun",
@@ -139,6 +145,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-e", evalLoader],
       env: () => ({}),
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
   } satisfies Record<string, Runtime>,
 );

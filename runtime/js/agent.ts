@@ -7,7 +7,8 @@
 
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
-import { Session } from "../../protocol/session.ts";
+import type { Answer } from "../../protocol/calls.ts";
+import { type CallContext, Session } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";
 import { type Files, makeFiles } from "./files.ts";
 import { host } from "./host.ts";
@@ -39,6 +40,36 @@ function makeRoot(settings: () => Settings, files: Files): Record<string, unknow
   });
 }
 
+/**
+ * The call that is running, for as long as it runs without waiting. Code that it calls finds out there whether the caller
+ * has lost interest: `globalThis[Symbol.for("pushy.signal")]` is an `AbortSignal` then.
+ */
+class RunningCall implements CallContext {
+  #answer: Answer | undefined;
+
+  constructor() {
+    Object.defineProperty(globalThis, Symbol.for("pushy.signal"), {
+      get: () => this.#answer?.signal,
+      configurable: true,
+    });
+  }
+
+  run<T>(answer: Answer, work: () => T): T {
+    const before = this.#answer;
+    this.#answer = answer;
+    try {
+      return work();
+    } finally {
+      this.#answer = before;
+    }
+  }
+
+  /** Only an interpreter with threads has a use for that. */
+  current(): undefined {
+    return undefined;
+  }
+}
+
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
   const wires = await openWires(loaded);
@@ -53,11 +84,13 @@ export async function start(loaded: Loaded): Promise<void> {
     host.endGroup(clean ? "SIGTERM" : "SIGKILL");
     host.exit(clean ? 0 : 1);
   };
+  const calls = new RunningCall();
   const encoder = new TextEncoder();
   let settled = false;
   const session = new Session({
     access: open,
     root: makeRoot(() => settings, files),
+    context: calls,
     send(bytes) {
       const written = wires.write(bytes);
       if (!settled) {

@@ -104,14 +104,16 @@ async function readSocket(
 }
 
 async function openWrite(): Promise<Wires["write"]> {
-  const writeSync = await openWriteSync();
-  if (writeSync) {
+  const file = await openWriteFile();
+  if (file) {
     let large = 0;
     return (bytes) => {
-      for (let at = 0; at < bytes.length;) at += writeSync(at === 0 ? bytes : bytes.subarray(at));
-      if (bytes.length < 32 << 10 || (large += bytes.length) < LARGE) return;
-      large = 0;
-      return new Promise((resolve) => setImmediate(resolve));
+      if (bytes.length >= 32 << 10 && (large += bytes.length) >= LARGE) {
+        large = 0;
+        return file.yielding(bytes);
+      }
+      for (let at = 0; at < bytes.length;) at += file.write(at === 0 ? bytes : bytes.subarray(at));
+      return undefined;
     };
   }
   const socket = await newSocket(WRITE, false);
@@ -122,17 +124,36 @@ async function openWrite(): Promise<Wires["write"]> {
     );
 }
 
-async function openWriteSync(): Promise<((bytes: Uint8Array) => number) | undefined> {
+interface WriteFile {
+  /** Writes some of it, and waits for that. */
+  write(bytes: Uint8Array): number;
+  /** Writes all of it, while the event loop looks at what has arrived. */
+  yielding(bytes: Uint8Array): Promise<void>;
+}
+
+async function openWriteFile(): Promise<WriteFile | undefined> {
   try {
     if (deno) {
       const file = deno.openSync(`/dev/fd/${WRITE}`, { write: true });
-      return (bytes) => file.writeSync(bytes);
+      return {
+        write: (bytes) => file.writeSync(bytes),
+        // A task of the event loop's own would not do: Deno looks at its descriptors only when it is idle.
+        async yielding(bytes) {
+          for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+        },
+      };
     }
     const fs = await import("node:fs");
-    if (host.name === "bun") return (bytes) => fs.writeSync(WRITE, bytes);
     // A descriptor of its own: the reading side makes a shared one non-blocking.
-    const fd = fs.openSync(`/dev/fd/${WRITE}`, "w");
-    return (bytes) => fs.writeSync(fd, bytes);
+    const fd = host.name === "bun" ? WRITE : fs.openSync(`/dev/fd/${WRITE}`, "w");
+    const write = (bytes: Uint8Array) => fs.writeSync(fd, bytes);
+    return {
+      write,
+      yielding(bytes) {
+        for (let at = 0; at < bytes.length;) at += write(bytes.subarray(at));
+        return new Promise((resolve) => setImmediate(resolve));
+      },
+    };
   } catch {
     return undefined;
   }

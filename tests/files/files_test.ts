@@ -1,16 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, CopyError, type CopyProgress } from "../../mod.ts";
 import { leakGuard } from "../support/leaks.ts";
-import { findProgram } from "../support/programs.ts";
+
 import { requires, requiresAll, requiresThat } from "../support/requirement.ts";
 
 /** Asks for what the transport's own copy does not do, so that the connection's streams are used. */
 const streamed = { checksum: "sha256" } as const;
 
 const RUNTIMES = [
-  { runtime: "deno", needs: {}, interpreter: undefined },
-  { runtime: "node", needs: requires("node"), interpreter: findProgram("node") },
-  { runtime: "bun", needs: requires("bun"), interpreter: findProgram("bun") },
+  { runtime: "deno", needs: {} },
+  { runtime: "node", needs: requires("node") },
 ] as const;
 
 function bytes(length: number): Uint8Array<ArrayBuffer> {
@@ -29,14 +28,14 @@ async function tree(root: string): Promise<string[]> {
   return new TextDecoder().decode(stdout).split("\n").filter((line) => line.trim()).sort();
 }
 
-for (const { runtime, needs, interpreter } of RUNTIMES) {
+for (const { runtime, needs } of RUNTIMES) {
   for (const size of [0, 1, 64 << 10, (64 << 10) + 1, 3_000_001]) {
     Deno.test({
       name: `files, ${runtime}: ${size} bytes there and back are the same bytes`,
       ...needs,
       fn: async () => {
         await using guard = leakGuard();
-        await using con = await connect("local:", { runtime, interpreter, env: guard.env });
+        await using con = await connect("local:", { runtime, env: guard.env });
         const data = bytes(size);
         const [a, b, c] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`) as [
           string,
@@ -62,7 +61,7 @@ for (const { runtime, needs, interpreter } of RUNTIMES) {
     ...needs,
     fn: async () => {
       await using guard = leakGuard();
-      await using con = await connect("local:", { runtime, interpreter, env: guard.env });
+      await using con = await connect("local:", { runtime, env: guard.env });
       const from = `${guard.folder}/from`;
       await Deno.mkdir(`${from}/sub/deep`, { recursive: true });
       await Deno.mkdir(`${from}/empty`);
