@@ -237,7 +237,7 @@ export class Session implements FrameSink, ChannelPort, Border {
     this.#bytesReceived += bytes.length;
     this.#calledSinceHeard = false;
     try {
-      this.#reader.push(bytes);
+      this.#reader.push(plainBytes(bytes));
     } catch (error) {
       this.#fail(error);
       return;
@@ -1237,6 +1237,12 @@ class PendingIterator implements AsyncIterableIterator<unknown> {
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+/** The same bytes without a subclass's own `slice`: that of Node's `Buffer` copies nothing. */
+function plainBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.constructor === Uint8Array) return bytes;
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function signalOf({ signal, timeout }: CallOptions): AbortSignal | undefined {
