@@ -21,6 +21,8 @@ export interface KeepAlive {
 export interface Source {
   /** The next bytes, valid until the next call; `null` at the end. */
   read(): Promise<Uint8Array | null>;
+  /** Nothing more is wanted, whatever may still come. */
+  close(): void;
 }
 
 /** The fastest way that a transport has to its bytes. */
@@ -33,6 +35,7 @@ export function openSource(transport: BaseTransport): Source {
         const length = await channel.read(buffer);
         return length === null ? null : buffer.subarray(0, length);
       },
+      close() {},
     };
   }
   try {
@@ -44,6 +47,7 @@ export function openSource(transport: BaseTransport): Source {
         if (value) buffer = value.buffer as ArrayBuffer;
         return done ? null : value!;
       },
+      close: () => cancel(reader),
     };
   } catch {
     // Not a byte stream: its own chunks are taken.
@@ -54,7 +58,14 @@ export function openSource(transport: BaseTransport): Source {
       const { done, value } = await reader.read();
       return done ? null : value;
     },
+    close: () => cancel(reader),
   };
+}
+
+function cancel(reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader): void {
+  reader.cancel().catch(() => {
+    // It has failed: then it holds nothing.
+  });
 }
 
 /** Takes bytes away, until it is closed. */
@@ -174,6 +185,7 @@ export class Link {
     }
     if (!session.closeReason) session.end(await this.#lossReason(failure));
     await this.close();
+    source.close();
   }
 
   async #lossReason(failure: unknown): Promise<Error> {
