@@ -43,6 +43,7 @@ export type {
   Untyped,
   UntypedMembers,
 } from "./client/remote.ts";
+export type { TraceEvent } from "./client/trace.ts";
 export { registerTransport } from "./client/targets.ts";
 export type { RefOptions } from "./protocol/access.ts";
 export {
