@@ -68,6 +68,7 @@ async function readFile(
 ): Promise<void> {
   const buffer = new Uint8Array(64 << 10);
   let socket: Socket | undefined;
+  let loaded = false;
   for (let reads = 0; socket === undefined; reads++) {
     let length: number | null;
     try {
@@ -78,8 +79,11 @@ async function readFile(
     if (length === null || length === 0) return end();
     receive(buffer.subarray(0, length));
     if (reads === PATIENCE && host.name === "deno") {
-      newSocket(READ, true).then((opened) => socket = opened, () => {});
+      import("node:net").then(() => loaded = true, () => {});
     }
+    // A socket reads from the moment that it is made: not while a read of the file is under way, or bytes change places.
+    if (loaded) socket = await newSocket(READ, true).catch(() => undefined);
+    loaded &&= socket !== undefined;
   }
   await readSocket(socket, receive, end);
 }
