@@ -161,7 +161,7 @@ async function copy(
       );
     }
     if (error instanceof CopyError && error.code === "EISDIR" && !settings.recursive) {
-      throw new TypeError(`${error.message.split("\n")[0]}: use -r to copy folders`, {
+      throw new TypeError(`Cannot copy ${error.path}: it is a folder; use -r to copy folders`, {
         cause: error,
       });
     }

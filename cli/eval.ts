@@ -49,7 +49,7 @@ async function run(
       if (options.json) print(jsonOf(await running.eval(source)) + "\n");
       else {
         const show = showWith(con, isColoured(Deno.stdout), false);
-        print(await show(running.eval(source)) + "\n");
+        print(await show(running.eval(source), signal) + "\n");
       }
     } catch (error) {
       if (!options.json || !(error instanceof RemoteError)) throw error;

@@ -49,7 +49,6 @@ async function runPiped(target: string, options: ConnectOptions): Promise<void> 
   await interruptible(async (signal) => {
     await using con = await connect(target, { ...options, signal });
     const language = languageOf(con, false);
-    const calls = con.with({ signal });
     let source = "";
     for (const line of [...text.split("\n"), ""]) {
       source += source === "" ? line : `\n${line}`;
@@ -57,7 +56,7 @@ async function runPiped(target: string, options: ConnectOptions): Promise<void> 
         source = "";
         continue;
       }
-      const result = await language.run(calls, source);
+      const result = await language.run(con, source, signal);
       if (result === "incomplete") continue;
       source = "";
       if (result.text !== undefined) print(result.text + "\n");
@@ -202,10 +201,7 @@ class Prompt {
   async #evaluate(): Promise<void> {
     const running = this.#running = new AbortController();
     try {
-      const result = await this.#language.run(
-        this.#con.with({ signal: running.signal }),
-        this.#source,
-      );
+      const result = await this.#language.run(this.#con, this.#source, running.signal);
       if (result === "incomplete") return;
       this.#source = "";
       if (result.text !== undefined) print(result.text + "\n");
@@ -250,7 +246,7 @@ class Prompt {
       );
       if (!/^y/i.test(again ?? "")) return;
       const con = this.#con;
-      this.#lost = new Error("it was ended");
+      await this.#connect();
       await con.close();
     }
   }
@@ -258,7 +254,10 @@ class Prompt {
   async #question(text: string): Promise<string | null> {
     this.#asking = true;
     try {
-      return await this.#line(text);
+      const answer = await this.#line(text);
+      // An answer is no line of the language.
+      if (answer) (this.#reader as Interface & { history?: string[] }).history?.shift();
+      return answer;
     } finally {
       this.#asking = false;
     }

@@ -12,8 +12,15 @@ import { type Show, showWith } from "./shown_values.ts";
 export interface Language {
   /** Its name, for the history. */
   readonly name: string;
-  /** Runs what was typed: its printed value, or `undefined` if it has none, or `"incomplete"` if more is to come. */
-  run(con: Connection, source: string): Promise<{ text: string | undefined } | "incomplete">;
+  /**
+   * Runs what was typed: its printed value, or `undefined` if it has none, or `"incomplete"` if more is to come. Calls are
+   * ended by `signal`.
+   */
+  run(
+    con: Connection,
+    source: string,
+    signal: AbortSignal,
+  ): Promise<{ text: string | undefined } | "incomplete">;
   /** The names that an object has, or that there are; `path` is empty for the latter. One round trip. */
   names(con: Connection, path: string): Promise<string[]>;
 }
@@ -46,14 +53,19 @@ class JavaScript implements Language {
     this.#show = showWith(con, colours, true);
   }
 
-  async run(con: Connection, source: string): Promise<{ text: string | undefined } | "incomplete"> {
+  async run(
+    all: Connection,
+    source: string,
+    signal: AbortSignal,
+  ): Promise<{ text: string | undefined } | "incomplete"> {
+    const con = all.with({ signal });
     const prepared = prepare(source);
     if (prepared === "incomplete") return prepared;
     const { statements, expression, declares } = prepared;
     if (statements.trim() !== "") await con.execute(statements);
     for (const name of declares) this.#declared.add(name);
     if (expression === undefined) return { text: declares.length > 0 ? "undefined" : undefined };
-    return { text: await this.#show(con.eval(expression)) };
+    return { text: await this.#show(con.eval(expression), signal) };
   }
 
   async names(con: Connection, path: string): Promise<string[]> {
@@ -114,7 +126,12 @@ class Python implements Language {
     this.#started.catch(() => {});
   }
 
-  async run(con: Connection, source: string): Promise<{ text: string | undefined } | "incomplete"> {
+  async run(
+    all: Connection,
+    source: string,
+    signal: AbortSignal,
+  ): Promise<{ text: string | undefined } | "incomplete"> {
+    const con = all.with({ signal });
     await this.#started;
     const run = con.eval("_pushy_run") as unknown as (
       source: string,

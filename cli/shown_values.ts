@@ -6,8 +6,18 @@
 
 import type { Connection } from "../mod.ts";
 
-/** Gives the text of a value that may still be on its way: one round trip for both. */
-export type Show = (value: unknown) => Promise<string>;
+/** Gives the text of a value that may still be on its way: one round trip for both. `signal` ends the wait. */
+export type Show = (value: unknown, signal: AbortSignal) => Promise<string>;
+
+/** Waits for a promise, but not beyond the signal. */
+function before<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
 
 /**
  * Makes what shows values of a connection.
@@ -18,8 +28,8 @@ export type Show = (value: unknown) => Promise<string>;
 export function showWith(con: Connection, colours: boolean, quote: boolean): Show {
   if (con.interpreter.runtime === "python") {
     const source = quote ? "lambda v: repr(v)" : "lambda v: v if isinstance(v, str) else repr(v)";
-    const show = con.compile(source) as unknown as Show;
-    return (value) => show(value);
+    const show = con.compile(source) as unknown as (value: unknown) => Promise<string>;
+    return (value, signal) => before(signal, show(value));
   }
   const show = con.compile(
     `(value, inspect, colors, quote) =>
@@ -32,7 +42,7 @@ export function showWith(con: Connection, colours: boolean, quote: boolean): Sho
     : con.interpreter.runtime === "bun"
     ? globals.Bun.inspect
     : modules.util.inspect;
-  return (value) => show(value, inspect, colours, quote);
+  return (value, signal) => before(signal, show(value, inspect, colours, quote));
 }
 
 /** The JSON of a value, or an error that says what has none. */

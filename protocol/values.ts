@@ -28,7 +28,14 @@
  * @module
  */
 
-import { type ErrorParts, ProtocolError, RemoteError, UncrossableError } from "./errors.ts";
+import {
+  AGENT_SOURCE,
+  AGENT_URL,
+  type ErrorParts,
+  ProtocolError,
+  RemoteError,
+  UncrossableError,
+} from "./errors.ts";
 import { printable } from "./text.ts";
 
 /** What the codec needs of a session to send what is not plain data. */
@@ -530,7 +537,7 @@ export function errorParts(error: Error): ErrorParts {
   const parts: ErrorParts = {
     type: "Error",
     message: String(read("message") ?? ""),
-    stack: String(read("stack") ?? ""),
+    stack: String(read("stack") ?? "").replace(AGENT_URL, AGENT_SOURCE),
     properties: {},
   };
   if (error instanceof RemoteError) {
