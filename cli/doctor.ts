@@ -39,6 +39,7 @@ const TRANSPORTS: Record<string, () => Promise<unknown>> = {
   local: () => import("../transport/local.ts"),
   ssh: () => import("../transport/ssh.ts"),
   smb: () => import("../transport/smb.ts"),
+  daemon: () => import("../transport/daemon.ts"),
 };
 
 /** What a step found out; `skipped` where it does not apply. */

@@ -58,7 +58,7 @@ export class RemoteError extends Error {
     // The agent's own frames tell a user nothing.
     this.remoteStack = printable(parts.stack).split("\n")
       .map((line) => line.replace(EVALUATED, "($1)"))
-      .filter((line) => !line.includes(AGENT_SOURCE)).join("\n");
+      .filter((line) => !AGENT_FRAME.test(line)).join("\n");
     for (const key of Object.keys(parts.properties)) {
       if (!RESERVED.has(key)) {
         Object.defineProperty(this, key, {
@@ -85,14 +85,12 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
   );
 }
 
-/** The name of the agent's code in stack traces. */
-export const AGENT_SOURCE = "pushy:agent";
-
-/** What Node calls the agent's code, with all of it in the name. */
-export const AGENT_URL = /data:text\/javascript;base64,[A-Za-z0-9+/=]{1000,}/g;
+/** A line of a stack that is the agent's own code: it is named so, or was loaded from a Blob without a name. */
+const AGENT_FRAME =
+  /pushy:agent|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
 
 /** A place in source that the agent evaluated: V8 names what evaluated it, too. */
-const EVALUATED = /\(eval at .*pushy:agent.*, (<anonymous>:\d+:\d+)\)/;
+const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;
 
 const RESERVED = new Set([
   "name",

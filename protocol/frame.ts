@@ -145,10 +145,18 @@ export interface LateMessage {
   text(): string;
 }
 
+/** How much a frame that is being made has already. */
+export interface AttachedMark {
+  readonly messages: number;
+  readonly attached: number;
+  readonly bytes: number;
+}
+
 /** Collects messages and attachments, and makes one frame of them. */
 export class FrameWriter {
   readonly #encoder = new TextEncoder();
-  #scratch = new Uint8Array(64 << 10);
+  /** Grows with what is sent: an idle connection costs next to nothing. */
+  #scratch = new Uint8Array(2 << 10);
   #messages: (string | LateMessage)[] = [];
   #attached: Uint8Array[] = [];
   #attachedBytes = 0;
@@ -176,6 +184,22 @@ export class FrameWriter {
     this.#attached.push(bytes.slice());
     this.#attachedBytes += bytes.length;
     return offset;
+  }
+
+  /** How much there is now, for {@linkcode FrameWriter.detach}. */
+  mark(): AttachedMark {
+    return {
+      messages: this.#messages.length,
+      attached: this.#attached.length,
+      bytes: this.#attachedBytes,
+    };
+  }
+
+  /** Takes back what was attached since; not if a message was added, which may need it. */
+  detach(mark: AttachedMark): void {
+    if (this.#messages.length !== mark.messages) return;
+    this.#attached.length = mark.attached;
+    this.#attachedBytes = mark.bytes;
   }
 
   /**
@@ -228,7 +252,8 @@ export class FrameWriter {
   }
 
   #reserve(bytes: number): void {
-    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes);
+    if (this.#scratch.length >= bytes) return;
+    this.#scratch = new Uint8Array(Math.max(bytes, Math.min(2 * this.#scratch.length, 64 << 10)));
   }
 }
 

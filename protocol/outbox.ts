@@ -8,11 +8,20 @@
  * @module
  */
 
-import { CHUNK_BYTES, FrameWriter, HEAD, type LateMessage, writeChunk } from "./frame.ts";
+import {
+  type AttachedMark,
+  CHUNK_BYTES,
+  FrameWriter,
+  HEAD,
+  type LateMessage,
+  writeChunk,
+} from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
+/** How many sealed frames may wait before those who can wait are asked to. */
+const SEALED_FRAMES = 32;
 /** A frame is sealed when it has grown to about this size. */
 const FRAME_BYTES = 64 << 10;
 
@@ -34,10 +43,12 @@ export class Outbox {
   readonly #failed: (error: unknown) => void;
   readonly #writer = new FrameWriter();
   #sealed: Uint8Array[] = [];
+  #sealedBytes = 0;
   /** How many message frames were made, and how many of them have left. */
   #made = 0;
   #left = 0;
   #bulk: Bulk[] = [];
+  #relieve: (() => void)[] = [];
   #writing = false;
   #scheduled = false;
   #held = 0;
@@ -68,6 +79,11 @@ export class Outbox {
     return this.#writer.size;
   }
 
+  /** How many bytes of messages wait to be written. Large values are not counted: they are somebody's own. */
+  get waiting(): number {
+    return this.#sealedBytes + this.#writer.size;
+  }
+
   /** Queues a message. It leaves at the end of this turn. */
   add(message: string | LateMessage, size: number): void {
     if (this.#closed || this.#finished) return;
@@ -81,6 +97,16 @@ export class Outbox {
     return this.#writer.attach(bytes);
   }
 
+  /** What is attached to the frame that is being made. */
+  markAttached(): AttachedMark {
+    return this.#writer.mark();
+  }
+
+  /** Takes back what was attached since. */
+  detach(mark: AttachedMark): void {
+    this.#writer.detach(mark);
+  }
+
   /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
   hold(): void {
     this.#held++;
@@ -89,6 +115,7 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
+    if (this.#held === 0 && this.#writer.size > FRAME_BYTES) this.#seal();
   }
 
   /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
@@ -102,6 +129,12 @@ export class Outbox {
     this.#schedule();
   }
 
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined {
+    if (this.#sealed.length < SEALED_FRAMES) return undefined;
+    return new Promise((resolve) => this.#relieve.push(resolve));
+  }
+
   /** Sends what there is, now. */
   flush(): void {
     this.#pump();
@@ -110,8 +143,7 @@ export class Outbox {
   /** An empty frame, which does nothing but acknowledge. */
   acknowledge(): void {
     if (this.#closed || this.busy) return;
-    this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    this.#sealNow();
     this.#schedule();
   }
 
@@ -130,10 +162,13 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#sealedBytes = 0;
     this.#dropBulk();
   }
 
+  /** Whoever waits for something to leave waits no more. */
   #dropBulk(): void {
+    for (const relieved of this.#relieve.splice(0)) relieved();
     const waiting = this.#bulk;
     this.#bulk = [];
     for (const job of waiting) job.done?.();
@@ -141,8 +176,14 @@ export class Outbox {
 
   #seal(): void {
     if (this.#held > 0) return;
+    this.#sealNow();
+  }
+
+  #sealNow(): void {
     this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    const frame = this.#writer.take(this.#acknowledged(), true);
+    this.#sealed.push(frame);
+    this.#sealedBytes += frame.length;
   }
 
   #schedule(): void {
@@ -213,6 +254,10 @@ export class Outbox {
 
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
+    this.#sealedBytes -= frame?.length ?? 0;
+    if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
+      for (const relieved of this.#relieve.splice(0)) relieved();
+    }
     if (frame === undefined && !this.#writer.empty) {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());

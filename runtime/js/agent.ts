@@ -7,68 +7,14 @@
 
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
-import type { Answer } from "../../protocol/calls.ts";
-import { type CallContext, Session } from "../../protocol/session.ts";
-import { compile, Scope } from "./evaluate.ts";
-import { type Files, makeFiles } from "./files.ts";
+import { resolveLimits } from "../../protocol/limits.ts";
+import { Session } from "../../protocol/session.ts";
+import { makeFiles } from "./files.ts";
 import { host } from "./host.ts";
-import { importModule, Modules } from "./modules.ts";
 import { captureOutput } from "./output.ts";
+import { banner, makeRoot, RunningCall, type Settings } from "./root.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { type Loaded, openWires } from "./wires.ts";
-
-/** What the client's first message says. */
-interface Settings {
-  cache?: boolean;
-  limits?: Record<string, number>;
-}
-
-/** What the client reaches at target 0. */
-function makeRoot(settings: () => Settings, files: Files): Record<string, unknown> {
-  const importing = (name: string) => importModule(name, settings().cache ?? true);
-  const scope = new Scope();
-  return Object.assign(Object.create(null), {
-    modules: new Modules(importing),
-    globals: globalThis,
-    import: importing,
-    eval: (code: string, within: Scope = scope) => within.eval(code),
-    execute: (source: string, within: Scope = scope) => within.execute(source),
-    compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
-      compile(source, names, values, within),
-    scope: (initial?: Record<string, unknown>) => new Scope(initial),
-    files,
-  });
-}
-
-/**
- * The call that is running, for as long as it runs without waiting. Code that it calls finds out there whether the caller
- * has lost interest: `globalThis[Symbol.for("pushy.signal")]` is an `AbortSignal` then.
- */
-class RunningCall implements CallContext {
-  #answer: Answer | undefined;
-
-  constructor() {
-    Object.defineProperty(globalThis, Symbol.for("pushy.signal"), {
-      get: () => this.#answer?.signal,
-      configurable: true,
-    });
-  }
-
-  run<T>(answer: Answer, work: () => T): T {
-    const before = this.#answer;
-    this.#answer = answer;
-    try {
-      return work();
-    } finally {
-      this.#answer = before;
-    }
-  }
-
-  /** Only an interpreter with threads has a use for that. */
-  current(): undefined {
-    return undefined;
-  }
-}
 
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
@@ -101,17 +47,16 @@ export async function start(loaded: Loaded): Promise<void> {
       }
       return written;
     },
-    onHello: (sent) => settings = sent as Settings,
+    onHello(sent) {
+      settings = sent as Settings;
+      // What the caller would refuse is refused here, where it is the one call's error.
+      const { frameBytes, valueBytes, depth, streamWindow } = resolveLimits(settings.limits);
+      Object.assign(session.limits, { frameBytes, valueBytes, depth, streamWindow });
+    },
     onClose: (reason) =>
       finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message)),
   });
-  const banner = {
-    runtime: host.name,
-    version: host.version,
-    pid: host.pid,
-    platform: host.platform,
-  };
-  await wires.write(encoder.encode(`\nPUSHY/1 ${JSON.stringify(banner)}\n`));
+  await wires.write(encoder.encode(banner()));
   captureOutput((descriptor, bytes) => {
     session.output(descriptor, bytes);
     session.flush();

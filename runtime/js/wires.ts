@@ -51,14 +51,27 @@ export async function openWires(loaded: Loaded): Promise<Wires> {
     read(receive, end) {
       if (loaded.rest?.length) receive(loaded.rest);
       if (loaded.file) void readFile(loaded.file, receive, end);
-      else void readSocket(loaded.socket, receive, end);
+      else if (loaded.socket) readSocket(loaded.socket, receive, end);
+      else if (host.name === "bun") void readDescriptor(receive, end);
+      else {
+        loadSocket()
+          .then((Socket) => readSocket(newSocket(Socket, READ, true), receive, end), end);
+      }
     },
   };
 }
 
-async function newSocket(fd: number, readable: boolean): Promise<Socket> {
-  const { Socket } = await import("node:net");
-  return new Socket({ fd, readable, writable: !readable }) as unknown as Socket;
+type SocketClass = new (
+  options: { fd: number; readable: boolean; writable: boolean; allowHalfOpen: boolean },
+) => Socket;
+
+async function loadSocket(): Promise<SocketClass> {
+  return (await import("node:net")).Socket as unknown as SocketClass;
+}
+
+/** Reads from the moment that it is made. The two directions may be one socket: the end of one is not the other's. */
+function newSocket(Socket: SocketClass, fd: number, readable: boolean): Socket {
+  return new Socket({ fd, readable, writable: !readable, allowHalfOpen: true });
 }
 
 async function readFile(
@@ -67,9 +80,8 @@ async function readFile(
   end: () => void,
 ): Promise<void> {
   const buffer = new Uint8Array(64 << 10);
-  let socket: Socket | undefined;
-  let loaded = false;
-  for (let reads = 0; socket === undefined; reads++) {
+  let Socket: SocketClass | undefined;
+  for (let reads = 0; Socket === undefined; reads++) {
     let length: number | null;
     try {
       length = await file.read(buffer);
@@ -79,32 +91,48 @@ async function readFile(
     if (length === null || length === 0) return end();
     receive(buffer.subarray(0, length));
     if (reads === PATIENCE && host.name === "deno") {
-      import("node:net").then(() => loaded = true, () => {});
+      loadSocket().then((loaded) => Socket = loaded, () => {});
     }
-    // A socket reads from the moment that it is made: not while a read of the file is under way, or bytes change places.
-    if (loaded) socket = await newSocket(READ, true).catch(() => undefined);
-    loaded &&= socket !== undefined;
   }
-  await readSocket(socket, receive, end);
+  // Only now that no read of the file is under way: there must never be two readers.
+  readSocket(newSocket(Socket, READ, true), receive, end);
 }
 
-async function readSocket(
-  opened: Socket | undefined,
+function readSocket(
+  socket: Socket,
   receive: (bytes: Uint8Array) => void,
   end: () => void,
-): Promise<void> {
-  const socket = opened ?? await newSocket(READ, true);
+): void {
   socket.removeAllListeners("data");
   let ended = false;
   const endOnce = () => {
     if (!ended) end();
     ended = true;
   };
-  socket.on("data", receive);
+  // A Buffer is no plain array of bytes: its slices are views.
+  socket.on("data", ({ buffer, byteOffset, length }) => {
+    receive(new Uint8Array(buffer, byteOffset, length));
+  });
   socket.on("end", endOnce);
   socket.on("error", endOnce);
   socket.on("close", endOnce);
   socket.resume();
+}
+
+/** Bun's sockets do not take a descriptor over. */
+async function readDescriptor(receive: (bytes: Uint8Array) => void, end: () => void) {
+  const fs = await import("node:fs");
+  const buffer = new Uint8Array(64 << 10);
+  const next = () =>
+    fs.read(READ, buffer, 0, buffer.length, null, (error, length) => {
+      if (error?.code === "EAGAIN") setTimeout(next, 1);
+      else if (error || length === 0) end();
+      else {
+        receive(buffer.subarray(0, length));
+        next();
+      }
+    });
+  next();
 }
 
 async function openWrite(): Promise<Wires["write"]> {
@@ -120,7 +148,7 @@ async function openWrite(): Promise<Wires["write"]> {
       return undefined;
     };
   }
-  const socket = await newSocket(WRITE, false);
+  const socket = newSocket(await loadSocket(), WRITE, false);
   socket.on("error", () => {});
   return (bytes) =>
     new Promise((resolve, reject) =>

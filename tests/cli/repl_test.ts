@@ -84,7 +84,9 @@ Deno.test({
     await terminal.press("Tab");
     await terminal.until(/firstAid\s+firstName/);
     await terminal.type("A");
-    await terminal.press("Tab", "Enter");
+    await terminal.press("Tab");
+    await terminal.until(/^> wonderful\.firstAid$/m);
+    await terminal.press("Enter");
     await terminal.until(/^2$/m);
     await leave(terminal);
   },
