@@ -56,8 +56,9 @@ export class RemoteError extends Error {
     this.type = printable(parts.type);
     define(this, "name", this.type);
     // The agent's own frames tell a user nothing.
-    this.remoteStack = printable(parts.stack).split("\n").filter((line) => !AGENT_FRAME.test(line))
-      .join("\n");
+    this.remoteStack = printable(parts.stack).split("\n")
+      .map((line) => line.replace(EVALUATED, "($1)"))
+      .filter((line) => !AGENT_FRAME.test(line)).join("\n");
     for (const key of Object.keys(parts.properties)) {
       const name = printable(key);
       if (!RESERVED.has(name)) {
@@ -88,6 +89,9 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
 /** A line of a stack that is the agent's own code: it is named so, or was loaded from a Blob without a name. */
 const AGENT_FRAME =
   /pushy:agent|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
+
+/** A place in source that the agent evaluated: V8 names what evaluated it, too. */
+const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;
 
 const RESERVED = new Set([
   "name",
