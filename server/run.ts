@@ -345,9 +345,9 @@ class RunningServer implements Server {
     // Who comes before the token is there waits for it.
     const ready = Promise.withResolvers<void>();
     const arrive = (arrival: Arrival) => void ready.promise.then(() => this.#arrive(arrival));
-    const door = certificates?.clientCa !== undefined
+    const door = certificates
       ? await listenNode({ hostname, port }, certificates, arrive, this.#log)
-      : listenTcp(hostname, port, certificates, arrive, this.#log);
+      : listenTcp(hostname, port, arrive, this.#log);
     this.#enterBy(door);
     if (token === undefined && tls?.clientCa === undefined && !allowInsecure) {
       const { port } = door.address as { port: number };
