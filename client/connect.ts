@@ -113,6 +113,8 @@ class Attempt {
   #stage = "resolve";
   #command: string[] = [];
   #transport: BaseTransport | undefined;
+  /** Lets go of the transport's streams. */
+  #opened: (() => void) | undefined;
 
   constructor(
     target: string,
@@ -145,6 +147,7 @@ class Attempt {
       return await this.#connect();
     } catch (error) {
       // What was opened is closed before the error is told, but a transport that cannot end does not hold it up.
+      this.#opened?.();
       if (this.#transport) await within(5000, this.#transport.close());
       if (error instanceof Late) throw this.#lateError(connectTimeout);
       throw error;
@@ -215,6 +218,11 @@ class Attempt {
     const source = openSource(transport);
     const sink = openSink(transport);
     const hold = new Hold(transport);
+    this.#opened = () => {
+      sink.close();
+      source.cancel();
+      following.cancel();
+    };
 
     this.#stage = "banner";
     const session: Session = new Session({
@@ -251,7 +259,7 @@ class Attempt {
       hold,
       source,
       sink,
-      stderr: { done: following.done, tail: this.#tail },
+      stderr: { done: following.done, tail: this.#tail, cancel: following.cancel },
       outputs: [stdout, stderr],
       outputBytes: limits.outputBytes,
       keepAlive,

@@ -13,6 +13,7 @@ import { SessionCaller } from "../protocol/session.ts";
 import type { Banner } from "../runtime/bootstrap.ts";
 import type { RuntimeName } from "../runtime/runtimes.ts";
 import type { BaseTransport, CopyOptions } from "../transport/popen.ts";
+import { type Compile, getOver, putOver } from "./files.ts";
 import type { Link } from "./link.ts";
 import type { Globals, Local, Modules, Remote, RemotePromise, Scope, Untyped } from "./remote.ts";
 
@@ -304,7 +305,7 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   async getfile(remotePath: string, localPath: string, options: CopyOptions = {}): Promise<void> {
     const { transport } = this.#parts;
     if (transport.getfile) return await transport.getfile(remotePath, localPath, options);
-    throw new TypeError(`Cannot copy files over this transport`);
+    await getOver(this.#compiler("getfile"), remotePath, localPath, options);
   }
 
   /**
@@ -314,7 +315,14 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   async putfile(localPath: string, remotePath: string, options: CopyOptions = {}): Promise<void> {
     const { transport } = this.#parts;
     if (transport.putfile) return await transport.putfile(localPath, remotePath, options);
-    throw new TypeError(`Cannot copy files over this transport`);
+    await putOver(this.#compiler("putfile"), localPath, remotePath, options);
+  }
+
+  #compiler(what: string): Compile {
+    if (this.#parts.banner.runtime === "python") {
+      throw new TypeError(`Cannot ${what}: this transport has no file copy of its own`);
+    }
+    return (source) => this.compile(source);
   }
 
   /** Ends the remote interpreter; resolves when nothing of it is left here. May be called more than once. */

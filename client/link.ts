@@ -21,6 +21,8 @@ export interface KeepAlive {
 export interface Source {
   /** The next bytes, valid until the next call; `null` at the end. */
   read(): Promise<Uint8Array | null>;
+  /** Wants no more: what still comes is dropped, and a waiting `read` is at its end. */
+  cancel(): void;
 }
 
 /** The fastest way that a transport has to its bytes. */
@@ -33,6 +35,7 @@ export function openSource(transport: BaseTransport): Source {
         const length = await channel.read(buffer);
         return length === null ? null : buffer.subarray(0, length);
       },
+      cancel() {},
     };
   }
   try {
@@ -44,6 +47,7 @@ export function openSource(transport: BaseTransport): Source {
         if (value) buffer = value.buffer as ArrayBuffer;
         return done ? null : value!;
       },
+      cancel: () => dismiss(reader),
     };
   } catch {
     // Not a byte stream: its own chunks are taken.
@@ -52,9 +56,17 @@ export function openSource(transport: BaseTransport): Source {
   return {
     async read() {
       const { done, value } = await reader.read();
-      return done ? null : value;
+      // A Buffer is no plain array of bytes: its slices are views.
+      return done ? null : new Uint8Array(value.buffer, value.byteOffset, value.length);
     },
+    cancel: () => dismiss(reader),
   };
+}
+
+function dismiss(reader: { cancel(): Promise<void> }): void {
+  reader.cancel().catch(() => {
+    // It has failed already, and holds nothing.
+  });
 }
 
 /** Takes bytes away, until it is closed. */
@@ -86,12 +98,16 @@ export function openSink(transport: BaseTransport): Sink {
 export function followStderr(transport: BaseTransport, tail: Tail): {
   done: Promise<void>;
   to(sink: OutputSink): void;
+  cancel(): void;
 } {
   let sink: OutputSink | undefined;
   const early: Uint8Array[] = [];
+  const reader = transport.stderr.getReader();
   const follow = async () => {
     try {
-      for await (const bytes of transport.stderr) {
+      for (;;) {
+        const { done, value: bytes } = await reader.read();
+        if (done) break;
         tail.push(bytes);
         if (sink === undefined) early.push(bytes);
         else sink.write(bytes);
@@ -107,6 +123,7 @@ export function followStderr(transport: BaseTransport, tail: Tail): {
       sink = target;
       for (const bytes of early.splice(0)) target.write(bytes);
     },
+    cancel: () => dismiss(reader),
   };
 }
 
@@ -117,7 +134,7 @@ export interface LinkOptions {
   hold: Hold;
   source: Source;
   sink: Sink;
-  stderr: { done: Promise<void>; tail: Tail };
+  stderr: { done: Promise<void>; tail: Tail; cancel(): void };
   outputs: readonly OutputSink[];
   outputBytes: number;
   keepAlive: Required<KeepAlive>;
@@ -252,6 +269,9 @@ export class Link {
       1000,
       Promise.all([this.#options.stderr.done, ...outputs.map((o) => o.drained())]),
     );
+    // Whatever still holds the other ends, nothing of this side stays open.
+    this.#options.source.cancel();
+    this.#options.stderr.cancel();
     return status;
   }
 }
@@ -264,6 +284,7 @@ export class Hold {
   readonly #transport: BaseTransport;
   #busy = false;
   #held = true;
+  #ended = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** The transport holds the program at first. */
@@ -273,6 +294,7 @@ export class Hold {
 
   /** Something is pending, or nothing any more. */
   set busy(busy: boolean) {
+    if (this.#ended) return;
     this.#busy = busy;
     if (busy) {
       if (this.#held) return;
@@ -292,7 +314,7 @@ export class Hold {
   end(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#busy = true;
+    this.#ended = true;
   }
 }
 

@@ -45,6 +45,9 @@ export class OutputSink {
         for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
       };
     } else if (option instanceof WritableStream) {
+      if (option.locked) {
+        throw new TypeError("Cannot send output to this stream: it is locked to a writer");
+      }
       this.#write = async (bytes) => {
         const writer = option.getWriter();
         try {

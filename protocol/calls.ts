@@ -46,23 +46,17 @@ export class Question implements LateMessage {
     const question = new Question(0, "");
     question.wanted = true;
     question.sent = true;
-    question.#promise = promise;
-    promise.then(
-      (value) => {
-        question.state = "fulfilled";
-        question.value = value;
-      },
-      (error) => {
-        question.state = "rejected";
-        question.value = error;
-      },
-    );
+    promise.then((value) => question.fulfill(value), (error) => question.reject(error));
     return question;
   }
 
-  /** A question that failed before it was sent. */
+  /** A question that failed before it was sent. If nobody looks, that is an unhandled rejection. */
   static failed(error: unknown): Question {
-    return Question.local(Promise.reject(error));
+    const question = new Question(0, "");
+    question.wanted = true;
+    question.sent = true;
+    question.reject(error);
+    return question;
   }
 
   /** The message, with or without the request for its value. */
@@ -150,6 +144,10 @@ export class Answer {
   dropped = false;
   /** Has the answer been sent? */
   sent = false;
+  /** Has the caller lost interest? Then it does not even start. */
+  cancelled = false;
+  /** How many bytes its answer has. */
+  size = 0;
   state: CallState = "pending";
   value: unknown = undefined;
   /** What the call must keep alive until it is over: signals that came with it. */
@@ -170,6 +168,7 @@ export class Answer {
   /** The caller has lost interest. */
   cancel(reason: unknown): void {
     this.dropped = true;
+    this.cancelled = true;
     this.#cancel ??= new AbortController();
     this.#cancel.abort(reason);
   }

@@ -56,9 +56,8 @@ export class RemoteError extends Error {
     this.type = printable(parts.type);
     define(this, "name", this.type);
     // The agent's own frames tell a user nothing.
-    this.remoteStack = printable(parts.stack).split("\n").filter((line) =>
-      !line.includes(AGENT_SOURCE)
-    ).join("\n");
+    this.remoteStack = printable(parts.stack).split("\n").filter((line) => !AGENT_FRAME.test(line))
+      .join("\n");
     for (const key of Object.keys(parts.properties)) {
       if (!RESERVED.has(key)) {
         Object.defineProperty(this, key, {
@@ -85,8 +84,9 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
   );
 }
 
-/** The name of the agent's code in stack traces. */
-export const AGENT_SOURCE = "pushy:agent";
+/** A line of a stack that is the agent's own code: it is named so, or was loaded from a Blob without a name. */
+const AGENT_FRAME =
+  /pushy:agent|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
 
 const RESERVED = new Set([
   "name",

@@ -145,6 +145,13 @@ export interface LateMessage {
   text(): string;
 }
 
+/** How much a frame that is being made has already. */
+export interface AttachedMark {
+  readonly messages: number;
+  readonly attached: number;
+  readonly bytes: number;
+}
+
 /** Collects messages and attachments, and makes one frame of them. */
 export class FrameWriter {
   readonly #encoder = new TextEncoder();
@@ -177,6 +184,22 @@ export class FrameWriter {
     this.#attached.push(bytes.slice());
     this.#attachedBytes += bytes.length;
     return offset;
+  }
+
+  /** How much there is now, for {@linkcode FrameWriter.detach}. */
+  mark(): AttachedMark {
+    return {
+      messages: this.#messages.length,
+      attached: this.#attached.length,
+      bytes: this.#attachedBytes,
+    };
+  }
+
+  /** Takes back what was attached since; not if a message was added, which may need it. */
+  detach(mark: AttachedMark): void {
+    if (this.#messages.length !== mark.messages) return;
+    this.#attached.length = mark.attached;
+    this.#attachedBytes = mark.bytes;
   }
 
   /**

@@ -8,11 +8,20 @@
  * @module
  */
 
-import { CHUNK_BYTES, FrameWriter, HEAD, type LateMessage, writeChunk } from "./frame.ts";
+import {
+  type AttachedMark,
+  CHUNK_BYTES,
+  FrameWriter,
+  HEAD,
+  type LateMessage,
+  writeChunk,
+} from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
+/** How many sealed frames may wait before those who can wait are asked to. */
+const SEALED_FRAMES = 32;
 /** A frame is sealed when it has grown to about this size. */
 const FRAME_BYTES = 64 << 10;
 
@@ -39,6 +48,7 @@ export class Outbox {
   #made = 0;
   #left = 0;
   #bulk: Bulk[] = [];
+  #relieve: (() => void)[] = [];
   #writing = false;
   #scheduled = false;
   #held = 0;
@@ -87,6 +97,16 @@ export class Outbox {
     return this.#writer.attach(bytes);
   }
 
+  /** What is attached to the frame that is being made. */
+  markAttached(): AttachedMark {
+    return this.#writer.mark();
+  }
+
+  /** Takes back what was attached since. */
+  detach(mark: AttachedMark): void {
+    this.#writer.detach(mark);
+  }
+
   /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
   hold(): void {
     this.#held++;
@@ -95,6 +115,7 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
+    if (this.#held === 0 && this.#writer.size > FRAME_BYTES) this.#seal();
   }
 
   /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
@@ -106,6 +127,12 @@ export class Outbox {
     const after = this.#made + (this.#writer.empty ? 0 : 1);
     this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after, done });
     this.#schedule();
+  }
+
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined {
+    if (this.#sealed.length < SEALED_FRAMES) return undefined;
+    return new Promise((resolve) => this.#relieve.push(resolve));
   }
 
   /** Sends what there is, now. */
@@ -139,7 +166,9 @@ export class Outbox {
     this.#dropBulk();
   }
 
+  /** Whoever waits for something to leave waits no more. */
   #dropBulk(): void {
+    for (const relieved of this.#relieve.splice(0)) relieved();
     const waiting = this.#bulk;
     this.#bulk = [];
     for (const job of waiting) job.done?.();
@@ -226,6 +255,9 @@ export class Outbox {
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
     this.#sealedBytes -= frame?.length ?? 0;
+    if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
+      for (const relieved of this.#relieve.splice(0)) relieved();
+    }
     if (frame === undefined && !this.#writer.empty) {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());

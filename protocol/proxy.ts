@@ -113,7 +113,7 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
       case Symbol.asyncIterator:
         return () => this.caller.iterate(this.base, this.path);
       case Symbol.dispose:
-        return () => this.caller.release(this.base);
+        return () => this.#release();
       case Symbol.asyncDispose:
         return async () => {
           if (this.base === null) return;
@@ -122,7 +122,7 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
               this.caller.call(this.base, this.path, How.dispose, [], true).question,
             );
           } finally {
-            this.caller.release(this.base);
+            this.#release();
           }
         };
       case Symbol.toPrimitive:
@@ -131,6 +131,12 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
         return "Remote";
     }
     return undefined;
+  }
+
+  /** Gives back what the stub itself holds: what its path starts from belongs to another stub. */
+  #release(): void {
+    if (this.path.length === 0) this.caller.release(this.base);
+    else if (this.#read) this.caller.release(this.#read);
   }
 
   apply(_target: unknown, _this: unknown, args: unknown[]): unknown {

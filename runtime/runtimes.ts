@@ -77,14 +77,18 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
 
 const NODE_LOADER = JS_LOADER_HEAD +
-  `const fs=require("fs"),zlib=require("zlib");` +
+  // Bun's evaluated code has no `require`, and Node 18 has no `getBuiltinModule`.
+  `const load=process.getBuiltinModule??require;const fs=load("fs"),zlib=load("zlib");` +
   `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
   // In a module import() works, which it does not in a function that was made of text.
-  `import("data:text/javascript;base64,"+Buffer.from("export const start=(()=>{"+text(code)+"\\n})()")` +
-  `.toString("base64")).then(m=>m.start({}))`;
+  `const module="export const start=(()=>{"+text(code)+"\\n})()";` +
+  // Bun would write a data: URL out in every line of a stack.
+  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([module],{type:"text/javascript"})):` +
+  `"data:text/javascript;base64,"+Buffer.from(module).toString("base64");` +
+  `import(url).then(m=>m.start({}))`;
 
 function permissionFlags(permissions: Permissions): string[] {
   const flags = ["--no-prompt"];

@@ -221,7 +221,7 @@ class Client implements Served {
       void session.ping();
     }
     const { idleTimeout } = this.#options;
-    if (session.lastCall !== this.#lastCall || session.working > 0 || session.channels > 0) {
+    if (session.lastCall !== this.#lastCall || session.working > 0 || session.openChannels > 0) {
       this.#lastCall = session.lastCall;
       this.#lastActive = now;
     } else if (idleTimeout > 0 && now - this.#lastActive > idleTimeout) {

@@ -82,7 +82,8 @@ export interface BaseTransport extends AsyncDisposable {
   readonly channel?: ByteChannel;
   /**
    * Ends the process: end of its input, then a grace time, then force. Resolves when nothing of
-   * this side is left, to the truth about how it went. May be called more than once.
+   * this side is left, to the truth about how it went. A stream that somebody has locked is theirs
+   * to read to its end, or to cancel. May be called more than once.
    */
   close(): Promise<TransportStatus>;
   /** Lets the program exit while this transport is open and idle. */

@@ -7,6 +7,7 @@
 
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
+import { resolveLimits } from "../../protocol/limits.ts";
 import { Session } from "../../protocol/session.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
@@ -43,7 +44,12 @@ export async function start(loaded: Loaded): Promise<void> {
       }
       return written;
     },
-    onHello: (sent) => settings = sent as Settings,
+    onHello(sent) {
+      settings = sent as Settings;
+      // What the caller would refuse is refused here, where it is the one call's error.
+      const { frameBytes, valueBytes, depth, streamWindow } = resolveLimits(settings.limits);
+      Object.assign(session.limits, { frameBytes, valueBytes, depth, streamWindow });
+    },
     onClose: (reason) =>
       finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message)),
   });

@@ -36,13 +36,22 @@ const PROBED = new Set([
 
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
 
+/** Names that can be evaluated, and stand for no variable of the scope's. */
+const NO_VARIABLES = new Set(["this", "true", "false", "null", "arguments", "eval"]);
+
+const NAMES = /(?<![\p{ID_Continue}$])[\p{ID_Start}$_][\p{ID_Continue}$]*/gu;
+
 /** The closure's own `eval`; it has no names that the code could see but `arguments`. */
-const NEXT = "\n;(function(){return eval(arguments[0])})";
+const NEXT = "\n;(function(){return eval(arguments[0])})\n//# sourceURL=execute";
+/** What the frames of evaluated code are called in a stack. */
+const NAME = "\n//# sourceURL=eval";
 
 /** Variables that outlive the code that made them. */
 export class Scope implements Stepping {
   readonly #variables: Record<string, unknown> = Object.create(null);
   #evaluate: Evaluate;
+  /** What `execute` may have declared: every name in its source. */
+  readonly #candidates = new Set<string>();
   /** Is `execute` running? Only then does the scope claim names that are declared nowhere. */
   #catching = false;
 
@@ -67,6 +76,7 @@ export class Scope implements Stepping {
 
   /** Runs statements; what they declare stays. Their own value is not given. */
   execute(source: string): void {
+    for (const [name] of source.matchAll(NAMES)) this.#candidates.add(name);
     this.#catching = true;
     try {
       this.#evaluate = this.#evaluate(source + NEXT) as Evaluate;
@@ -79,10 +89,10 @@ export class Scope implements Stepping {
   eval(code: string): unknown {
     let run: () => unknown;
     try {
-      run = this.#evaluate(`(async function(){return (\n${code}\n)})`) as () => unknown;
+      run = this.#evaluate(`(async function(){return (\n${code}\n)})${NAME}`) as () => unknown;
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      return this.#evaluate(code);
+      return this.#evaluate(code + NAME);
     }
     return run();
   }
@@ -96,7 +106,7 @@ export class Scope implements Stepping {
   [STEP](how: How, key: string, args: unknown[]): unknown {
     switch (how) {
       case How.keys:
-        return Object.keys(this.#variables);
+        return this.#keys();
       case How.set:
         this.#check(key);
         if (this.#has(key)) this.#evaluate(`${key}=arguments[1]`, args[0]);
@@ -112,6 +122,20 @@ export class Scope implements Stepping {
     }
   }
 
+  /** A closure does not list its variables: each candidate is looked for. */
+  #keys(): string[] {
+    const global = globalThis as unknown as Record<string, unknown>;
+    const declared = [...this.#candidates].filter((name) => {
+      if (name in this.#variables || !this.#has(name)) return false;
+      try {
+        return !(name in global) || this.#evaluate(name) !== global[name];
+      } catch {
+        return true;
+      }
+    });
+    return [...Object.keys(this.#variables), ...declared];
+  }
+
   #check(key: string): void {
     if (!IDENTIFIER.test(key)) {
       throw new TypeError(`Cannot set "${key}" in a scope: it is not a name for a variable`);
@@ -119,12 +143,13 @@ export class Scope implements Stepping {
   }
 
   #has(key: string): boolean {
+    if (NO_VARIABLES.has(key)) return false;
     try {
       this.#evaluate(key);
       return true;
     } catch (error) {
-      // A variable that is declared and not yet set is there as well.
-      return !(error instanceof ReferenceError) ||
+      // A reserved word is no variable; one that is declared and not yet set is.
+      return error instanceof ReferenceError &&
         /before initialization|lexical/.test(error.message);
     }
   }
@@ -181,7 +206,7 @@ export function compile(
  * is not here. `undefined` if it does not look like one.
  */
 function methodOf(source: string): string | undefined {
-  const head = /^\s*(?:static\s+)?((?:async\s*(?=[\s*[\w$"'#]))?\s*\*?)\s*/.exec(source);
+  const head = /^\s*((?:async\s*(?=[\s*[\w$"'#]))?\s*\*?)\s*/.exec(source);
   if (!head) return undefined;
   const rest = source.slice(head[0].length);
   if (rest.startsWith("#")) return `${head[1]} ${rest.slice(1)}`;

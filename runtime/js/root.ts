@@ -5,6 +5,7 @@
  */
 
 import type { Answer } from "../../protocol/calls.ts";
+import type { Limits } from "../../protocol/limits.ts";
 import type { CallContext } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";
 import { host } from "./host.ts";
@@ -15,7 +16,7 @@ export interface Settings {
   /** May modules be fetched, and kept in the cache folder? */
   cache?: boolean;
   /** The client's limits. */
-  limits?: Record<string, number>;
+  limits?: Partial<Limits>;
 }
 
 /** What the client reaches at target 0. */

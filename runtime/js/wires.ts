@@ -52,8 +52,11 @@ export async function openWires(loaded: Loaded): Promise<Wires> {
       if (loaded.rest?.length) receive(loaded.rest);
       if (loaded.file) void readFile(loaded.file, receive, end);
       else if (loaded.socket) readSocket(loaded.socket, receive, end);
-      else {loadSocket().then((Socket) =>
-          readSocket(newSocket(Socket, READ, true), receive, end), end);}
+      else if (host.name === "bun") void readDescriptor(receive, end);
+      else {
+        loadSocket()
+          .then((Socket) => readSocket(newSocket(Socket, READ, true), receive, end), end);
+      }
     },
   };
 }
@@ -106,11 +109,30 @@ function readSocket(
     if (!ended) end();
     ended = true;
   };
-  socket.on("data", receive);
+  // A Buffer is no plain array of bytes: its slices are views.
+  socket.on("data", ({ buffer, byteOffset, length }) => {
+    receive(new Uint8Array(buffer, byteOffset, length));
+  });
   socket.on("end", endOnce);
   socket.on("error", endOnce);
   socket.on("close", endOnce);
   socket.resume();
+}
+
+/** Bun's sockets do not take a descriptor over. */
+async function readDescriptor(receive: (bytes: Uint8Array) => void, end: () => void) {
+  const fs = await import("node:fs");
+  const buffer = new Uint8Array(64 << 10);
+  const next = () =>
+    fs.read(READ, buffer, 0, buffer.length, null, (error, length) => {
+      if (error?.code === "EAGAIN") setTimeout(next, 1);
+      else if (error || length === 0) end();
+      else {
+        receive(buffer.subarray(0, length));
+        next();
+      }
+    });
+  next();
 }
 
 async function openWrite(): Promise<Wires["write"]> {

@@ -1,0 +1,85 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { getOver, putOver } from "../../client/files.ts";
+import { capability } from "../matrix.ts";
+
+const options = { needs: ["javascript", "same files"] } as const;
+
+capability("putfile and getfile copy bytes as they are", async ({ con, guard }) => {
+  const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+  const [local, remote, back] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
+  await Deno.writeFile(local!, bytes);
+  const progress: unknown[] = [];
+  await con.putfile(local!, remote!, { onProgress: (p) => progress.push(p) });
+  assertEquals(await con.modules.fs.statSync(remote!).size, bytes.length);
+  await con.getfile(remote!, back!);
+  assertEquals(await Deno.readFile(back!), bytes);
+  assertEquals(progress.at(-1), { bytes: 60_000, total: 60_000 });
+  await Deno.writeFile(local!, new Uint8Array(0));
+  await con.putfile(local!, remote!);
+  assertEquals((await Deno.stat(remote!)).size, 0);
+}, options);
+
+capability("a copy that fails leaves the destination as it was", async ({ con, guard }) => {
+  const target = `${guard.folder}/target`;
+  await Deno.writeTextFile(target, "before");
+  await assertRejects(() => con.getfile(`${guard.folder}/none`, target), Error);
+  await assertRejects(() => con.putfile(guard.folder, target), Error);
+  const signal = AbortSignal.abort(new Error("stopped"));
+  await assertRejects(() => con.putfile("/etc/passwd", target, { signal }), Error, "stopped");
+  await assertRejects(() => con.putfile("/etc/passwd", `${guard.folder}/no/such/folder`), Error);
+  assertEquals(await Deno.readTextFile(target), "before");
+  assertEquals([...Deno.readDirSync(guard.folder)].map(({ name }) => name), ["target"]);
+}, options);
+
+capability("files go over the connection's streams", async ({ con, guard }) => {
+  const data = Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 7);
+  const [a, b, c] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
+  await Deno.writeFile(a!, data);
+  const seen: unknown[] = [];
+  await putOver((source) => con.compile(source), a!, b!, { onProgress: (p) => seen.push(p) });
+  assertEquals(seen.at(-1), { bytes: data.length, total: data.length });
+  await getOver((source) => con.compile(source), b!, c!);
+  assertEquals(await Deno.readFile(c!), data);
+  await Deno.writeTextFile(c!, "before");
+  const folder = `${guard.folder}/no/folder`;
+  await assertRejects(
+    () => getOver((source) => con.compile(source), `${guard.folder}/none`, c!),
+    Error,
+  );
+  await assertRejects(
+    () => getOver((source) => con.compile(source), guard.folder, c!),
+    Error,
+    "it is a folder",
+  );
+  await assertRejects(() => getOver((source) => con.compile(source), b!, folder), Error);
+  await assertRejects(
+    () => putOver((source) => con.compile(source), `${guard.folder}/none`, c!),
+    Error,
+  );
+  await assertRejects(() => putOver((source) => con.compile(source), a!, folder), Error);
+  const controller = new AbortController();
+  await assertRejects(
+    () =>
+      putOver((source) => con.compile(source), a!, c!, {
+        signal: controller.signal,
+        onProgress: () => controller.abort(new Error("half-way")),
+      }),
+    Error,
+    "half-way",
+  );
+  const second = new AbortController();
+  await assertRejects(
+    () =>
+      getOver((source) => con.compile(source), b!, c!, {
+        signal: second.signal,
+        onProgress: () => second.abort(new Error("half-way")),
+      }),
+    Error,
+    "half-way",
+  );
+  assertEquals(await Deno.readTextFile(c!), "before");
+  const left = await con.compile("(f) => import('node:fs').then((fs) => fs.readdirSync(f))")(
+    guard.folder,
+  );
+  assertEquals(left.sort(), ["a", "b", "c"]);
+}, options);

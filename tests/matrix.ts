@@ -1,0 +1,190 @@
+/**
+ * The transport × runtime matrix: every way to connect, what it needs, and what it lacks.
+ *
+ * A new transport or runtime is a row here; the capability suite and the others that ask for rows then
+ * run over it.
+ *
+ * ```ts ignore
+ * capability("adds", async ({ con }) => assertEquals(await con.eval("1 + 2"), 3));
+ * ```
+ *
+ * @module
+ */
+
+import {
+  type BaseTransport,
+  connect,
+  type Connection,
+  type ConnectOptions,
+  type PopenOptions,
+  type RuntimeName,
+} from "../mod.ts";
+import { Popen as openLocal } from "../transport/local.ts";
+import { type LeakGuard, leakGuard } from "./support/leaks.ts";
+import { findProgram, type ProgramName } from "./support/programs.ts";
+import { type Requirement, requires } from "./support/requirement.ts";
+
+/** What a row may lack. */
+export type Feature =
+  /** Code in JavaScript. */
+  | "javascript"
+  /** Code in Python. */
+  | "python"
+  /** The remote side is a process of its own, whose life this side's connection decides. */
+  | "own process"
+  /** The remote side sees this side's files. */
+  | "same files";
+
+/** One way to connect. */
+export interface Row {
+  /** `"local × deno"`: it begins the name of each of the row's tests. */
+  readonly name: string;
+  /** The transport's name. */
+  readonly transport: string;
+  /** The runtime's name. */
+  readonly runtime: RuntimeName;
+  /** Whether it can run on this machine, and why not. */
+  readonly requirement: Requirement;
+  /** What it lacks, with the reason. */
+  readonly lacks?: Partial<Record<Feature, string>>;
+  /** Connects; the remote side has the guard's environment. */
+  connect(guard: LeakGuard, options?: ConnectOptions): Promise<TestConnection>;
+}
+
+/** What remote code makes has no types in these tests: they are written for what happens at run time. */
+// deno-lint-ignore no-explicit-any
+export type Anything = any;
+
+/** The connection of a test, with the modules of the JavaScript runtimes. */
+export type TestConnection =
+  & Omit<Connection<"deno" | "node" | "bun">, "eval" | "scope" | "compile" | "import">
+  & Record<"eval" | "scope" | "compile" | "import", (...args: Anything[]) => Anything>
+  & AsyncDisposable;
+
+function local(
+  runtime: "deno" | "node" | "bun",
+  name: string,
+  programs: ProgramName[],
+): Row {
+  const path = programs.map(findProgram)[0];
+  return {
+    name: `local × ${name}`,
+    transport: "local",
+    runtime,
+    requirement: requires(...programs),
+    lacks: { python: "it runs JavaScript" },
+    connect: (guard, options = {}) =>
+      connect("local:", {
+        runtime,
+        interpreter: path,
+        stderr: "null",
+        ...options,
+        env: { ...guard.env, ...options.env },
+      }),
+  };
+}
+
+/** Every row. */
+export const ROWS: readonly Row[] = [
+  local("deno", "deno", []),
+  local("node", "node 18", ["node18"]),
+  local("node", "node", ["node"]),
+  local("node", "node 22", ["node22"]),
+  local("node", "node 24", ["node24"]),
+  local("bun", "bun", ["bun"]),
+];
+
+/** One transport, for the contract that all of them keep. */
+export interface TransportRow {
+  /** The transport's name: it begins the name of each of the row's tests. */
+  readonly name: string;
+  /** Whether it can run on this machine, and why not. */
+  readonly requirement: Requirement;
+  /** What it cannot do, with the reason. */
+  readonly lacks?: Partial<Record<TransportFeature, string>>;
+  /** Starts a command by the transport; it has the guard's environment. */
+  open(
+    command: readonly string[],
+    guard: LeakGuard,
+    options?: Partial<PopenOptions> & Record<string, unknown>,
+  ): Promise<BaseTransport>;
+}
+
+/** What a transport may lack. */
+export type TransportFeature =
+  /** It starts a command of the user's choice. */
+  | "commands"
+  /** Standard error apart from standard output. */
+  | "stderr"
+  /** The end of standard input, while output goes on. */
+  | "half close"
+  /** The exit code and the signal of the process. */
+  | "exit status"
+  /** A working folder. */
+  | "cwd"
+  /** Its own file transfer. */
+  | "files"
+  /** Ending the process ends what it started. */
+  | "process group";
+
+/** Every transport. */
+export const TRANSPORTS: readonly TransportRow[] = [
+  {
+    name: "local",
+    requirement: { ignore: false },
+    open: (command, guard, options = {}) =>
+      openLocal(command, { address: "", ...options, env: { ...guard.env, ...options.env } }),
+  },
+];
+
+/** What a test of the capability suite gets. */
+export interface Peer {
+  readonly row: Row;
+  readonly con: TestConnection;
+  readonly guard: LeakGuard;
+  /** Makes a remote function of source in the row's own language. */
+  make(source: Source): Anything;
+}
+
+/** The same function in each language. */
+export interface Source {
+  readonly js?: string;
+  readonly py?: string;
+}
+
+/** How a test of the capability suite is run. */
+export interface CapabilityOptions {
+  /** What the row must have. Default: code in JavaScript. */
+  readonly needs?: readonly Feature[];
+  /** Options of the connection. */
+  readonly connect?: ConnectOptions;
+  /** Only the rows that this leaves. */
+  readonly rows?: (row: Row) => boolean;
+}
+
+/** A test over every row of the matrix, each with a connection of its own, which leaves nothing behind. */
+export function capability(
+  name: string,
+  test: (peer: Peer) => Promise<void>,
+  options: CapabilityOptions = {},
+): void {
+  const { needs = ["javascript"] } = options;
+  for (const row of ROWS) {
+    if (needs.some((feature) => row.lacks?.[feature] !== undefined)) continue;
+    if (options.rows && !options.rows(row)) continue;
+    Deno.test({
+      name: `${row.name}: ${name}`,
+      ignore: row.requirement.ignore,
+      async fn() {
+        await using guard = leakGuard();
+        await using con = await row.connect(guard, options.connect);
+        const make = ({ js, py }: Source) => {
+          const source = row.runtime === "python" ? py : js;
+          if (source === undefined) throw new Error(`This test has no source for ${row.runtime}`);
+          return con.compile(source);
+        };
+        await test({ row, con, guard, make });
+      },
+    });
+  }
+}
