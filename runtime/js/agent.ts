@@ -51,15 +51,20 @@ export async function start(loaded: Loaded): Promise<void> {
     host.exit(clean ? 0 : 1);
   };
   const encoder = new TextEncoder();
+  let answered = false;
   let watched = false;
+  const watch = () => {
+    if (!watched) startWatchdog();
+    watched = true;
+  };
   const session = new Session({
     access: open,
     root: makeRoot(() => settings),
     send(bytes) {
       const written = wires.write(bytes);
-      if (!watched && session.stats.framesSent > 1) {
-        watched = true;
-        setTimeout(startWatchdog, 20);
+      if (!answered && session.stats.framesSent > 0) {
+        answered = true;
+        setTimeout(watch, 20);
       }
       return written;
     },
@@ -84,5 +89,9 @@ export async function start(loaded: Loaded): Promise<void> {
     session.flush();
   });
   setInterval(() => session.tick(), 5000);
-  wires.read((bytes) => session.receive(bytes), () => finish(false));
+  wires.read((bytes) => {
+    // Whatever comes after the first result may never let go of this thread.
+    if (answered) watch();
+    session.receive(bytes);
+  }, () => finish(false));
 }
