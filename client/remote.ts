@@ -78,15 +78,17 @@ export type RemoteMembers<T> =
 
 /** What may be passed where the remote expects a `T`: that, its promise, or a reference to a remote one. */
 export type Local<T> =
-  | T
-  | Promise<T>
-  | Promise<Remote<T>>
-  | Remote<T>
-  | (T extends AnyFunction ? LocalFunction<T> : never)
-  | (T extends Plain | AnyFunction ? never
-    : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
-    : T extends object ? { [K in keyof T]: Local<T[K]> }
-    : never);
+  // One signature alone, so that a callback's parameters have types without being told: a reference fits it.
+  T extends AnyFunction ? LocalFunction<T> | Promise<T> | Promise<Remote<T>>
+    :
+      | T
+      | Promise<T>
+      | Promise<Remote<T>>
+      | Remote<T>
+      | (T extends Plain ? never
+        : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
+        : T extends object ? { [K in keyof T]: Local<T[K]> }
+        : never);
 
 /** A callback: it gets what is remote as such, and may answer with a promise. */
 type LocalFunction<T extends AnyFunction> = (
