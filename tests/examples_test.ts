@@ -32,7 +32,7 @@ async function run(entry: string, { folder, env, flags }: RunOptions): Promise<s
 
 function checkLocal(lines: string[]): void {
   const [here, there, parent, ...rest] = lines;
-  const [, host, pid] = /^here:  (\S+) process (\d+)$/.exec(here!)!;
+  const [, host, pid] = /^here: {2}(\S+) process (\d+)$/.exec(here!)!;
   const [, otherHost, otherPid] = /^there: (\S+) process (\d+)$/.exec(there!)!;
   assertEquals([host, otherHost], [Deno.hostname(), Deno.hostname()]);
   assert(pid !== otherPid);
