@@ -27,6 +27,7 @@ import type { BaseTransport, PopenOptions, TransportModule } from "../transport/
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
+  Hold,
   type KeepAlive,
   Link,
   openSink,
@@ -240,6 +241,7 @@ class Attempt {
     const following = followStderr(transport, this.#tail);
     const source = openSource(transport);
     const sink = openSink(transport);
+    const hold = new Hold(transport);
     this.#opened = () => {
       sink.close();
       source.cancel();
@@ -253,7 +255,7 @@ class Attempt {
       send: (bytes) => sink.write(bytes),
       gcEnabled: () => parts.gcEnabled,
       onOutput: (descriptor, bytes) => (descriptor === 2 ? stderr : stdout).write(bytes),
-      onBusy: (busy) => busy ? transport.ref?.() : transport.unref?.(),
+      onBusy: (busy) => hold.busy = busy,
       onClose: (reason) => settleClosed(reason),
     });
     let settleClosed!: (reason: Error) => void;
@@ -278,6 +280,7 @@ class Attempt {
     const link = new Link({
       transport,
       session,
+      hold,
       source,
       sink,
       stderr: { done: following.done, tail: this.#tail, cancel: following.cancel },
@@ -291,7 +294,7 @@ class Attempt {
     const connection = new Connection(parts, over);
     connection.gcInterval = parts.gcInterval;
     if (reader.rest.length > 0) session.receive(reader.rest);
-    if (session.stats.pending === 0) transport.unref?.();
+    if (session.stats.pending === 0) hold.busy = false;
     return connection;
   }
 

@@ -131,6 +131,7 @@ export function followStderr(transport: BaseTransport, tail: Tail): {
 export interface LinkOptions {
   transport: BaseTransport;
   session: Session;
+  hold: Hold;
   source: Source;
   sink: Sink;
   stderr: { done: Promise<void>; tail: Tail; cancel(): void };
@@ -264,6 +265,7 @@ export class Link {
     const { session, transport, outputs } = this.#options;
     clearInterval(this.#timer);
     clearInterval(this.#tick);
+    this.#options.hold.end();
     session.close(new ConnectionClosedError());
     await within(500, session.written);
     this.#options.sink.close();
@@ -276,6 +278,48 @@ export class Link {
     this.#options.source.cancel();
     this.#options.stderr.cancel();
     return status;
+  }
+}
+
+/** How long an idle connection holds the program, in milliseconds: to let go and hold on again at each call is dear. */
+const HOLD = 20;
+
+/** Lets the program exit while nothing is pending on a transport. */
+export class Hold {
+  readonly #transport: BaseTransport;
+  #busy = false;
+  #held = true;
+  #ended = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** The transport holds the program at first. */
+  constructor(transport: BaseTransport) {
+    this.#transport = transport;
+  }
+
+  /** Something is pending, or nothing any more. */
+  set busy(busy: boolean) {
+    if (this.#ended) return;
+    this.#busy = busy;
+    if (busy) {
+      if (this.#held) return;
+      this.#held = true;
+      this.#transport.ref?.();
+    } else {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        if (this.#busy || !this.#held) return;
+        this.#held = false;
+        this.#transport.unref?.();
+      }, HOLD);
+    }
+  }
+
+  /** The connection is over. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#ended = true;
   }
 }
 

@@ -9,6 +9,9 @@ import type { PopenOptions, TransportModule } from "../transport/popen.ts";
 
 const registered = new Map<string, () => Promise<TransportModule>>([
   ["local", () => Promise.resolve(local as TransportModule)],
+  ["ssh", async () => await import("../transport/ssh.ts") as TransportModule],
+  ["smb", async () => await import("../transport/smb.ts") as TransportModule],
+  ["daemon", async () => await import("../transport/daemon.ts") as TransportModule],
 ]);
 
 /** Takes a target apart, or says what is wrong with it. */

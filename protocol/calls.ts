@@ -4,6 +4,7 @@
  * @module
  */
 
+import { addLocalStack, RemoteError } from "./errors.ts";
 import type { LateMessage } from "./frame.ts";
 
 /** Where a call stands. */
@@ -23,21 +24,21 @@ export class Question implements LateMessage {
   dropped = false;
   state: CallState = "pending";
   value: unknown = undefined;
-  /** Should the stack of the code that called be remembered? */
-  traced = false;
-  /** Holds that stack; it is made into text only when it is read. */
-  caller: { stack?: string } | undefined = undefined;
+  /** What the user's stubs hold, until the message leaves; then only they do. */
+  result: Result | undefined = undefined;
   /** Takes the abort listener of a call with a signal away. */
   onSettled: (() => void) | undefined = undefined;
   #body: string;
+  readonly #onSent: ((question: Question) => void) | undefined;
   #promise: Promise<unknown> | undefined;
   #resolve: ((value: unknown) => void) | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
-  /** `body` is the text of its message after the first item. */
-  constructor(id: number, body: string) {
+  /** `body` is the text of its message after the first item; `onSent` hears of it if its value was not asked for. */
+  constructor(id: number, body: string, onSent?: (question: Question) => void) {
     this.id = id;
     this.#body = body;
+    this.#onSent = onSent;
   }
 
   /** A question that a promise of this side answers. */
@@ -45,23 +46,17 @@ export class Question implements LateMessage {
     const question = new Question(0, "");
     question.wanted = true;
     question.sent = true;
-    question.#promise = promise;
-    promise.then(
-      (value) => {
-        question.state = "fulfilled";
-        question.value = value;
-      },
-      (error) => {
-        question.state = "rejected";
-        question.value = error;
-      },
-    );
+    promise.then((value) => question.fulfill(value), (error) => question.reject(error));
     return question;
   }
 
-  /** A question that failed before it was sent. */
+  /** A question that failed before it was sent. If nobody looks, that is an unhandled rejection. */
   static failed(error: unknown): Question {
-    return Question.local(Promise.reject(error));
+    const question = new Question(0, "");
+    question.wanted = true;
+    question.sent = true;
+    question.reject(error);
+    return question;
   }
 
   /** The message, with or without the request for its value. */
@@ -69,6 +64,8 @@ export class Question implements LateMessage {
     this.sent = true;
     const text = (this.wanted ? "[2," : "[1,") + this.#body + "]";
     this.#body = "";
+    if (!this.wanted) this.#onSent?.(this);
+    this.result = undefined;
     return text;
   }
 
@@ -79,7 +76,7 @@ export class Question implements LateMessage {
         this.#promise = new Promise((resolve, reject) => {
           this.#resolve = resolve;
           this.#reject = reject;
-        });
+        }).then(undefined, rethrow);
       } else {
         this.#promise = this.state === "fulfilled"
           ? Promise.resolve(this.value)
@@ -116,6 +113,19 @@ export class Question implements LateMessage {
   }
 }
 
+/**
+ * Gives a remote error the stack of the code that waits for it. Here, in a reaction of the promise that it awaits,
+ * the engine knows that code; to remember it at each call would cost a microsecond or two.
+ */
+function rethrow(error: unknown): never {
+  if (error instanceof RemoteError) {
+    const here: { stack?: string } = {};
+    Error.captureStackTrace?.(here, rethrow);
+    addLocalStack(error, here.stack);
+  }
+  throw error;
+}
+
 /** What users' stubs hold of a call. When it is collected, nobody can ask for the value any more. */
 export class Result {
   readonly question: Question;
@@ -134,6 +144,10 @@ export class Answer {
   dropped = false;
   /** Has the answer been sent? */
   sent = false;
+  /** Has the caller lost interest? Then it does not even start. */
+  cancelled = false;
+  /** How many bytes its answer has. */
+  size = 0;
   state: CallState = "pending";
   value: unknown = undefined;
   /** What the call must keep alive until it is over: signals that came with it. */
@@ -154,6 +168,7 @@ export class Answer {
   /** The caller has lost interest. */
   cancel(reason: unknown): void {
     this.dropped = true;
+    this.cancelled = true;
     this.#cancel ??= new AbortController();
     this.#cancel.abort(reason);
   }

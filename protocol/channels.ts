@@ -19,6 +19,9 @@ export const STREAM_CREDIT = 256 << 10;
 /** The same for an iterator: little, as its items may be dear, and grows with the reader's appetite. */
 export const ITERATOR_CREDIT = 4 << 10;
 
+/** No reader gives more credit than this. A source that never waits would else never let anything else run. */
+export const MOST_CREDIT = 256 << 20;
+
 /** The bytes of a large value, as they arrive. */
 export interface Blob {
   readonly bytes: Uint8Array;
@@ -120,8 +123,10 @@ export interface ChannelPort {
   sendCredit(channel: number, amount: number): void;
   /** Sends bytes; calls back when they were taken. */
   sendBytes(channel: number, bytes: Uint8Array, taken: () => void): void;
-  /** Sends items; gives the size of their text. */
+  /** Sends items; gives what they cost. */
   sendItems(channel: number, items: unknown[]): number;
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined;
   /** Sends the source's last message. */
   sendEnd(channel: number, failed: boolean, value: unknown): void;
   /** Sends the reader's last message. */
@@ -151,6 +156,7 @@ export class Inflow {
   #used = 0;
   #ended = false;
   #stopped = false;
+  #failed = false;
   #wake: (() => void) | undefined;
 
   /** Resolves when the source has ended. */
@@ -183,17 +189,30 @@ export class Inflow {
       throw new ProtocolError(`The peer sent more on channel ${this.id} than it had credit for`);
     }
     this.#open -= cost;
-    if (this.#stopped) {
-      if (this.#ended) this.#port.closed(this.id);
+    if (this.#stopped || this.#failed) {
+      if (this.#ended && this.#stopped) this.#port.closed(this.id);
       return;
     }
     this.#queue.push({ ...arrival, cost });
     this.#wakeUp();
   }
 
+  /** What came cannot be taken in: the reader gets the error in its place, and the source is stopped by that. */
+  fail(error: unknown): void {
+    if (this.#ended || this.#stopped || this.#failed) return;
+    this.#failed = true;
+    this.#queue.push({ failed: true, value: error, cost: 0 });
+    this.#wakeUp();
+  }
+
   #wakeUp(): void {
     this.#wake?.();
     this.#wake = undefined;
+  }
+
+  /** Is there something to take? */
+  get ready(): boolean {
+    return this.#at < this.#queue.length;
   }
 
   /** What came next, if anything has: its credit is given back. */
@@ -212,7 +231,7 @@ export class Inflow {
 
   /** Resolves when there is something to take. */
   wait(): Promise<void> {
-    if (this.#at < this.#queue.length) return Promise.resolve();
+    if (this.#at < this.#queue.length || this.#stopped) return Promise.resolve();
     this.grant(true);
     this.#port.waiting(true);
     return new Promise((resolve) =>
@@ -255,7 +274,7 @@ export class Inflow {
     this.#stopped = true;
     this.#queue = [];
     this.#at = 0;
-    this.#port.sendStop(this.id, early, reason);
+    this.#port.sendStop(this.id, early || !this.#ended, reason);
     if (this.#ended) this.#port.closed(this.id);
     this.#wakeUp();
   }
@@ -343,9 +362,17 @@ export class Outflow {
     return size;
   }
 
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined {
+    return this.#port.relieved();
+  }
+
   /** The reader gives credit. */
   grant(amount: number): void {
     this.#credit += amount;
+    if (this.#credit > MOST_CREDIT) {
+      throw new ProtocolError(`The peer gave too much credit on channel ${this.id}`);
+    }
     this.#wakeUp();
   }
 
@@ -366,6 +393,9 @@ export class Outflow {
   /** The reader has stopped. */
   stop(early: boolean, reason: unknown): void {
     if (this.#stopped) throw new ProtocolError(`The peer stopped channel ${this.id} twice`);
+    if (!early && !this.#ended) {
+      throw new ProtocolError(`The peer has had everything on channel ${this.id} before its end`);
+    }
     this.#stopped = true;
     if (this.#ended) this.#port.closed(this.id);
     this.#resolveStopped({ early, reason });

@@ -5,13 +5,17 @@
  * ["r", id, kind, label]      an object of the sender's; kind 0 object, 1 function, 2 class, 3 symbol
  * ["r", -id]                  the receiver's own object comes home
  * ["p", target, path]         the value at a path, from a target as in a call: the receiver has it, or will
- * ["P", id]                   a promise of the sender's
+ * ["P", id]                   a promise of the sender's; with 1 behind it, its value once it has one
  * ["S", id, aborted, reason]  an AbortSignal of the sender's
  * ["R", channel, bytes]       a ReadableStream; bytes is 1 for a byte stream
  * ["W", channel]              a WritableStream
  * ["I", channel, started]     an iterator
  * ["k", {...}]                keyword arguments, for a Python peer
+ * ["=", n]                    the n-th of the P, S, R, W and I of this value, once more
  * ```
+ *
+ * What flows on a channel follows the last piece of the blobs that its message brought: the receiver
+ * opens the channel when it reads the message, and it reads the message when the blobs are there.
  *
  * @module
  */
@@ -20,7 +24,8 @@ import { ByRef, isThenable, Iteration } from "./access.ts";
 import type { Answer } from "./calls.ts";
 import { type Inflow, ITERATOR_CREDIT, type Outflow, STREAM_CREDIT } from "./channels.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
-import { chunkFrames } from "./frame.ts";
+import type { AttachedMark } from "./frame.ts";
+import type { Limits } from "./limits.ts";
 import {
   givesBytes,
   isIterator,
@@ -38,6 +43,7 @@ import { printable } from "./text.ts";
 import {
   className,
   count,
+  decode,
   type Exporter,
   type Importer,
   integer,
@@ -59,15 +65,19 @@ export interface Border {
   readonly caller: Caller;
   readonly exports: Exports;
   readonly imports: Imports;
-  readonly root: unknown;
-  readonly valueBytes: number;
-  readonly streamWindow: number;
+  readonly limits: Limits;
+  /** How many promises of the peer's are being waited for. */
+  awaited: number;
   /** The number of a new channel of this side. */
   newChannel(): number;
+  /** What is attached to the frame that is being made. */
+  markAttached(): AttachedMark;
   /** Attaches bytes to the frame that is being made. `undefined`: they would make it too long. */
   attach(bytes: Uint8Array): number | undefined;
-  /** Queues the frames of a blob. */
-  sendBlob(frames: Uint8Array[]): void;
+  /** Takes back what was attached since. */
+  detach(mark: AttachedMark): void;
+  /** Queues the bytes of a blob; calls back when the last of them was written. */
+  sendBlob(channel: number, bytes: Uint8Array, done: () => void): void;
   /** Opens the sending end of a channel; a negative number is one that the peer opened. */
   openOutflow(channel: number, credit: number): Outflow;
   /** Opens the reading end of a channel. */
@@ -82,6 +92,11 @@ export interface Border {
 
 /** Bytes up to this size travel in the frame of their message. */
 const INLINE_BYTES = 16 << 10;
+/**
+ * Bytes up to this size are copied when they are passed. More are not: a copy of a gigabyte costs more than to send it,
+ * so whoever passes that leaves it alone until the call is answered.
+ */
+const SNAPSHOT_BYTES = 1 << 20;
 const LABEL = 160;
 
 /** What one outgoing message takes with it. If it cannot be sent, nothing of it has happened. */
@@ -91,9 +106,10 @@ export class Outgoing implements Exporter {
   readonly #border: Border;
   readonly #inlineOnly: boolean;
   readonly #introduced: Export[] = [];
-  readonly #onSent: (() => void)[] = [];
-  /** Each can be opened once. */
-  readonly #streams = new Set<object>();
+  readonly #bulk: [channel: number, bytes: Uint8Array][] = [];
+  readonly #starts: (() => void)[] = [];
+  readonly #live = new Map<object, number>();
+  #mark: AttachedMark | undefined;
 
   /** With `inlineOnly`, all bytes travel with the message. */
   constructor(border: Border, inlineOnly = false) {
@@ -101,91 +117,110 @@ export class Outgoing implements Exporter {
     this.#inlineOnly = inlineOnly;
   }
 
-  /** The message has been queued: streams start, blobs follow. */
+  /** The message has been queued: blobs follow, and then streams start. */
   sent(): void {
-    for (const then of this.#onSent) then();
+    let missing = this.#bulk.length;
+    const start = () => {
+      for (const start of this.#starts) start();
+    };
+    if (missing === 0) return start();
+    for (const [channel, bytes] of this.#bulk) {
+      this.#border.sendBlob(channel, bytes, () => {
+        if (--missing === 0) start();
+      });
+    }
   }
 
   /** The message is not going to be sent. */
   withdraw(): void {
     for (const entry of this.#introduced) this.#border.exports.withdraw(entry);
+    if (this.#mark) this.#border.detach(this.#mark);
   }
 
-  attach(bytes: Uint8Array): number {
-    const { valueBytes } = this.#border;
+  attach(bytes: Uint8Array, path: string): number {
+    const { valueBytes } = this.#border.limits;
     if (bytes.length > valueBytes) {
       throw new UncrossableError(
-        "a value",
+        path,
         `it has ${bytes.length} bytes; limits.valueBytes is ${valueBytes}`,
       );
     }
     if (bytes.length <= INLINE_BYTES || this.#inlineOnly) {
+      this.#mark ??= this.#border.markAttached();
       const offset = this.#border.attach(bytes);
       if (offset !== undefined) return offset;
-      if (this.#inlineOnly) throw new UncrossableError("a value", "it is too long for a reason");
+      if (this.#inlineOnly) {
+        throw new UncrossableError(path, `its ${bytes.length} bytes are too many for a reason`);
+      }
     }
     const channel = this.#border.newChannel();
-    const frames = chunkFrames(channel, bytes);
+    // Up to a size, as it is now; a larger one is read while it is sent.
+    const kept = bytes.length <= SNAPSHOT_BYTES ? bytes.slice() : bytes;
     this.blobs.push(channel, bytes.length);
-    this.#onSent.push(() => this.#border.sendBlob(frames));
+    this.#bulk.push([channel, kept]);
     return -channel;
   }
 
   refer(value: unknown, path: string, encode: (value: unknown, path: string) => string): string {
     const info = stubInfo(value);
     if (info) {
-      if (info.caller.session === this.#border.caller.session) return this.#stub(info, path);
+      if (info.caller.session === this.#border.caller.session) {
+        return this.#stub(info, path, encode);
+      }
       // A reference of another connection is an object of this side to this peer.
       return info.kind === "promise"
-        ? this.#promise(Promise.resolve(value))
-        : this.#reference(value);
+        ? this.#promise(Promise.resolve(value), path, true)
+        : this.#reference(value, path);
     }
-    if (typeof value !== "object" || value === null) return this.#reference(value);
+    if (typeof value !== "object" || value === null) return this.#reference(value, path);
     const home = signalsHome.get(value);
     if (home && this.#border.imports.has(home)) return `["r",${-home.id}]`;
-    if (this.#streams.has(value)) {
-      throw new UncrossableError(path, "the same stream or iterator is in this message already");
-    }
-    return this.#liveObject(value, path, encode) ?? this.#reference(value);
+    const before = this.#live.get(value);
+    if (before !== undefined) return `["=",${before}]`;
+    return this.#liveObject(value, path, encode) ?? this.#reference(value, path);
   }
 
-  #stub(info: NonNullable<ReturnType<typeof stubInfo>>, path: string): string {
-    const { base } = info;
-    if (base === null) return `["p",0,${JSON.stringify(info.path)}]`;
+  #stub(
+    info: NonNullable<ReturnType<typeof stubInfo>>,
+    path: string,
+    encode: (value: unknown, path: string) => string,
+  ): string {
+    const { base, path: keys } = info;
+    if (base === null) return pathTag(0, keys, path);
     if ("question" in base) {
       const { question } = base;
-      if (question.state === "fulfilled" || question.id === 0) {
-        const value = info.path.length === 0 ? question.value : undefined;
-        const settled = stubInfo(value);
-        if (settled?.kind === "reference" && settled.base !== null && "stub" in settled.base) {
-          return `["r",${-settled.base.id}]`;
-        }
-        return this.#promise(
-          Promise.resolve(info.caller.pull(question)).then((v) =>
-            info.path.length === 0 ? v : readPath(v, info.path)
-          ),
-        );
+      switch (question.state) {
+        case "rejected":
+          throw question.value;
+        case "fulfilled":
+          // What has arrived goes as what it is.
+          return encode(readPath(question.value, keys), path);
       }
-      if (question.state === "rejected") return this.#promise(question.promise);
+      if (question.dropped) throw new UncrossableError(path, "the call's result was released");
       question.handedOn = true;
-      return `["p",${question.id},${JSON.stringify(info.path)}]`;
+      return question.id === 0
+        ? this.#promise(question.promise.then((value) => readPath(value, keys)), path, true)
+        : pathTag(question.id, keys, path);
     }
-    if (base.count <= 0) {
-      throw new UncrossableError(path, `${info.label} was released`);
-    }
-    return info.kind === "reference"
-      ? `["r",${-base.id}]`
-      : `["p",${-base.id},${JSON.stringify(info.path)}]`;
+    if (base.count <= 0) throw new UncrossableError(path, `${info.label} was released`);
+    return info.kind === "reference" ? `["r",${-base.id}]` : pathTag(-base.id, keys, path);
   }
 
-  #introduce(value: unknown): Export {
+  #introduce(value: unknown, path: string): Export {
+    const { references } = this.#border.limits;
+    if (this.#border.exports.size >= references) {
+      throw new UncrossableError(
+        path,
+        `the peer holds ${references} references already (limits.references)`,
+      );
+    }
     const entry = this.#border.exports.introduce(value);
     this.#introduced.push(entry);
     return entry;
   }
 
-  #reference(value: unknown): string {
-    const entry = this.#introduce(value);
+  #reference(value: unknown, path: string): string {
+    const entry = this.#introduce(value, path);
     const shown = value instanceof ByRef ? value.value : value;
     let kind = 0;
     let label: string;
@@ -202,11 +237,12 @@ export class Outgoing implements Exporter {
     return `["r",${entry.id},${kind},${JSON.stringify(String(label).slice(0, LABEL))}]`;
   }
 
-  #promise(promise: Promise<unknown>): string {
+  #promise(promise: Promise<unknown>, path: string, awaited: boolean): string {
     promise.catch(() => {
       // The peer is told of the error: it is not unhandled here.
     });
-    return `["P",${this.#introduce(promise).id}]`;
+    this.#live.set(promise, this.#live.size);
+    return `["P",${this.#introduce(promise, path).id}${awaited ? ",1" : ""}]`;
   }
 
   #liveObject(
@@ -215,23 +251,21 @@ export class Outgoing implements Exporter {
     encode: (value: unknown, path: string) => string,
   ): string | undefined {
     const border = this.#border;
-    if (value instanceof Promise) return this.#promise(value);
+    if (value instanceof Promise) return this.#promise(value, path, false);
     if (value instanceof Kwargs) return `["k",${encode(value.values, path)}]`;
     if (value instanceof ReadableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a reader");
-      this.#streams.add(value);
-      const channel = border.newChannel();
-      this.#onSent.push(() => void pumpReadable(value, border.openOutflow(channel, STREAM_CREDIT)));
+      const channel = this.#channel(value);
+      this.#starts.push(() => void pumpReadable(value, border.openOutflow(channel, STREAM_CREDIT)));
       return `["R",${channel},${givesBytes(value) ? 1 : 0}]`;
     }
     if (value instanceof WritableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a writer");
-      this.#streams.add(value);
-      const channel = border.newChannel();
-      this.#onSent.push(() =>
+      const channel = this.#channel(value);
+      this.#starts.push(() =>
         void pumpWritable(
           value,
-          border.openInflow(channel, STREAM_CREDIT, border.streamWindow, true),
+          border.openInflow(channel, STREAM_CREDIT, border.limits.streamWindow, true),
         )
       );
       return `["W",${channel}]`;
@@ -240,9 +274,8 @@ export class Outgoing implements Exporter {
     if (value instanceof Iteration || isIterator(value)) {
       const started = value instanceof Iteration;
       const iterator = started ? value.iterator : value as Iterator<unknown>;
-      this.#streams.add(value);
-      const channel = border.newChannel();
-      this.#onSent.push(() =>
+      const channel = this.#channel(value);
+      this.#starts.push(() =>
         void pumpIterator(iterator, border.openOutflow(channel, started ? ITERATOR_CREDIT : 0))
       );
       return `["I",${channel},${started ? 1 : 0}]`;
@@ -250,12 +283,18 @@ export class Outgoing implements Exporter {
     return undefined;
   }
 
+  #channel(value: object): number {
+    this.#live.set(value, this.#live.size);
+    return this.#border.newChannel();
+  }
+
   #signal(
     signal: AbortSignal,
     path: string,
     encode: (value: unknown, path: string) => string,
   ): string {
-    const entry = this.#introduce(signal);
+    const entry = this.#introduce(signal, path);
+    this.#live.set(signal, this.#live.size);
     if (signal.aborted) return `["S",${entry.id},1,${encode(signal.reason, `${path}.reason`)}]`;
     if (entry.onRelease === undefined) {
       const listener = () => this.#border.sendAbort(entry.id, signal.reason);
@@ -281,14 +320,27 @@ export class Incoming implements Importer {
   readonly #border: Border;
   readonly #attachments: Uint8Array;
   readonly #answer: Answer | undefined;
-  /** Places in the value that are filled when their promise resolves. */
-  readonly waiting: PromiseLike<unknown>[] = [];
+  readonly #live: unknown[] = [];
+  readonly #waiting: PromiseLike<unknown>[] = [];
 
   /** `answer` is the call whose arguments these are. */
   constructor(border: Border, attachments: Uint8Array, answer?: Answer) {
     this.#border = border;
     this.#attachments = attachments;
     this.#answer = answer;
+  }
+
+  /** Decodes a tagged value and hands it over: at once, or when its last part is there. */
+  take(
+    value: unknown,
+    thrown: boolean,
+    then: (value: unknown) => void,
+    failed: (error: unknown) => void,
+  ): void {
+    let decoded = decode(value, 1, this, this.#border.limits.depth, thrown);
+    if (decoded instanceof Pending) decoded.fill = (value) => decoded = value;
+    if (this.#waiting.length === 0) then(decoded);
+    else Promise.all(this.#waiting).then(() => then(decoded), failed);
   }
 
   bytes(position: number, length: number): Uint8Array {
@@ -299,55 +351,113 @@ export class Incoming implements Importer {
     return this.#attachments.slice(position, position + length);
   }
 
+  refuse(reason: Error): unknown {
+    this.#waiting.push(Promise.reject(reason));
+    return undefined;
+  }
+
   resolve(tag: unknown[], decode: (value: unknown) => unknown): unknown {
     const border = this.#border;
     switch (tag[0]) {
       case "r": {
         const id = integer(tag[1]);
         if (id < 0) return unwrap(border.exports.get(-id).value);
-        return border.imports.introduce(id, (entry) => border.caller.reference(entry, label(tag)));
+        if (id === 0) throw new ProtocolError("The peer sent a malformed reference");
+        const stub = border.imports.introduce(
+          id,
+          (entry) => border.caller.reference(entry, label(tag)),
+        );
+        if (!stubInfo(stub)) throw wrongKind(id);
+        return stub;
       }
       case "p": {
         const path = tag[2];
         if (!isPath(path)) throw new ProtocolError("The peer sent a malformed path");
-        return this.#pending(border.lookUp(integer(tag[1]), path));
+        return this.#pending(integer(tag[1]), path);
       }
       case "P":
-        return this.#promise(count(tag[1]));
       case "S":
-        return this.#signal(count(tag[1]), tag, decode);
       case "R":
-        return readableOf(
-          border.openInflow(-count(tag[1]), STREAM_CREDIT, border.streamWindow, true),
-          tag[2] === 1,
-        );
       case "W":
-        return writableOf(border.openOutflow(-count(tag[1]), STREAM_CREDIT));
       case "I": {
-        const most = Math.min(1 << 20, border.streamWindow);
-        return new RemoteIterator(
-          border.openInflow(-count(tag[1]), ITERATOR_CREDIT, most, tag[2] === 1),
-        );
+        const place = this.#live.push(undefined) - 1;
+        return this.#live[place] = this.#liveObject(tag, decode);
+      }
+      case "=": {
+        const place = count(tag[1]);
+        if (place >= this.#live.length) {
+          throw new ProtocolError("The peer sent a malformed repeated value");
+        }
+        return this.#live[place];
       }
       case "k":
         return decode(tag[1]);
     }
-    throw new ProtocolError(`The peer sent an unknown kind of value: ${printable(string(tag[0]))}`);
+    const kind = printable(string(tag[0]).slice(0, LABEL));
+    throw new ProtocolError(`The peer sent an unknown kind of value: ${kind}`);
   }
 
-  #pending(value: unknown): unknown {
-    if (!isThenable(value)) return value;
+  #liveObject(tag: unknown[], decode: (value: unknown) => unknown): unknown {
+    const border = this.#border;
+    const id = count(tag[1]);
+    if (id === 0) throw new ProtocolError("The peer sent a malformed reference");
+    const { streamWindow } = border.limits;
+    switch (tag[0]) {
+      case "P": {
+        const promise = this.#promise(id);
+        return tag[2] === 1 ? this.#later(promise) : promise;
+      }
+      case "S":
+        return this.#signal(id, tag, decode);
+      case "R":
+        return readableOf(
+          border.openInflow(-id, STREAM_CREDIT, streamWindow, true),
+          tag[2] === 1,
+        );
+      case "W":
+        return writableOf(border.openOutflow(-id, STREAM_CREDIT));
+      default:
+        return new RemoteIterator(
+          border.openInflow(-id, ITERATOR_CREDIT, Math.min(1 << 20, streamWindow), tag[2] === 1),
+        );
+    }
+  }
+
+  #pending(target: number, path: Path): unknown {
+    let value: unknown;
+    try {
+      value = this.#border.lookUp(target, path);
+    } catch (error) {
+      if (error instanceof ProtocolError) throw error;
+      // There is no such property, or it is not the peer's to read: the call fails, and nothing else.
+      this.#waiting.push(Promise.reject(error));
+      return undefined;
+    }
+    return isThenable(value) ? this.#later(value) : value;
+  }
+
+  #later(value: PromiseLike<unknown>): Pending {
     const pending = new Pending();
-    this.waiting.push(Promise.resolve(value).then((settled) => pending.fill(settled)));
+    this.#waiting.push(Promise.resolve(value).then((settled) => pending.fill(settled)));
     return pending;
   }
 
   #promise(id: number): Promise<unknown> {
-    const { imports, caller } = this.#border;
+    const border = this.#border;
+    const { imports, caller, limits } = border;
     const holder = imports.introduce(id, (entry) => caller.reference(entry, "[remote promise]"));
-    const base = stubInfo(holder)!.base;
+    const base = stubInfo(holder)?.base;
+    if (!base) throw wrongKind(id);
+    if (++border.awaited > limits.pendingCalls) {
+      throw new ProtocolError(
+        `The peer sent more than ${limits.pendingCalls} promises (limits.pendingCalls)`,
+      );
+    }
     const result = caller.call(base, [], How.get, [], true);
-    const promise = caller.pull(result.question).finally(() => caller.release(base));
+    const promise = caller.pull(result.question).finally(() => {
+      border.awaited--;
+      caller.release(base);
+    });
     promise.catch(() => {
       // Whoever awaits the value sees the error; a value that nobody looks at has none to report.
     });
@@ -360,12 +470,33 @@ export class Incoming implements Importer {
       controllers.set(controller.signal, controller);
       signalsHome.set(controller.signal, entry);
       return controller.signal;
-    }) as AbortSignal;
+    });
+    if (!(signal instanceof AbortSignal)) throw wrongKind(id);
     if (tag[2] === 1) controllers.get(signal)?.abort(decode(tag[3]));
     // A signal lives as long as the call that brought it, and longer if somebody keeps it.
     if (this.#answer) (this.#answer.pins ??= []).push(signal);
     return signal;
   }
+}
+
+function wrongKind(id: number): ProtocolError {
+  return new ProtocolError(`The peer sent reference ${id} as something else than it was before`);
+}
+
+/** A path of this length, as text, is nobody's. */
+const PATH_TEXT = 64 << 10;
+
+/** The text of a path; refuses one that would not fit into a frame. */
+export function pathText(path: Path, where: string): string {
+  const text = JSON.stringify(path);
+  if (text.length > PATH_TEXT) {
+    throw new UncrossableError(where, `the names of its properties have ${text.length} characters`);
+  }
+  return text;
+}
+
+function pathTag(target: number, keys: Path, where: string): string {
+  return `["p",${target},${pathText(keys, where)}]`;
 }
 
 /** Is this a path: an array of names? */
@@ -385,7 +516,9 @@ function unwrap(value: unknown): unknown {
 }
 
 function label(tag: unknown[]): string {
-  const name = printable(typeof tag[3] === "string" ? tag[3] : "").slice(0, LABEL);
+  // Cut first: it may be long. It is shown in one line, among others.
+  const text = typeof tag[3] === "string" ? tag[3].slice(0, 2 * LABEL) : "";
+  const name = printable(text).replaceAll(/\s+/g, " ").slice(0, LABEL);
   switch (tag[2]) {
     case 1:
       return name ? `[remote function ${name}]` : "[remote function]";

@@ -19,8 +19,11 @@ import { ProtocolError } from "./errors.ts";
 export const HEAD = 12;
 const CHUNK = 0xffff_ffff;
 
-/** The most bytes that a chunk frame carries. Small calls go between two of them. */
-export const CHUNK_BYTES = 256 << 10;
+/**
+ * The most bytes that a chunk frame carries: with its head it fills a pipe exactly, which is twice as fast as one that is
+ * longer. Small calls go between two of them.
+ */
+export const CHUNK_BYTES = (64 << 10) - HEAD;
 
 /** What a reader hands its frames to. */
 export interface FrameSink {
@@ -117,15 +120,22 @@ export class FrameReader {
   #finish(body: Uint8Array): void {
     this.#headFilled = 0;
     if (this.#textLength === CHUNK) return;
-    let text = "";
-    if (this.#textLength > 0) {
-      try {
-        text = this.#decoder.decode(body.subarray(0, this.#textLength));
-      } catch (cause) {
-        throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
-      }
+    const text = this.#decode(body, this.#textLength);
+    const attachments = body.length > this.#textLength ? body.subarray(this.#textLength) : EMPTY;
+    this.#sink.messages(text, attachments, this.#word);
+  }
+
+  #decode(body: Uint8Array, length: number): string {
+    if (length <= SHORT_TEXT) {
+      // A decoder costs more to call than such a text is worth.
+      const text = ascii(body, length);
+      if (text !== undefined) return text;
     }
-    this.#sink.messages(text, body.subarray(this.#textLength), this.#word);
+    try {
+      return this.#decoder.decode(body.subarray(0, length));
+    } catch (cause) {
+      throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
+    }
   }
 }
 
@@ -135,10 +145,18 @@ export interface LateMessage {
   text(): string;
 }
 
+/** How much a frame that is being made has already. */
+export interface AttachedMark {
+  readonly messages: number;
+  readonly attached: number;
+  readonly bytes: number;
+}
+
 /** Collects messages and attachments, and makes one frame of them. */
 export class FrameWriter {
   readonly #encoder = new TextEncoder();
-  #scratch = new Uint8Array(64 << 10);
+  /** Grows with what is sent: an idle connection costs next to nothing. */
+  #scratch = new Uint8Array(2 << 10);
   #messages: (string | LateMessage)[] = [];
   #attached: Uint8Array[] = [];
   #attachedBytes = 0;
@@ -168,6 +186,22 @@ export class FrameWriter {
     return offset;
   }
 
+  /** How much there is now, for {@linkcode FrameWriter.detach}. */
+  mark(): AttachedMark {
+    return {
+      messages: this.#messages.length,
+      attached: this.#attached.length,
+      bytes: this.#attachedBytes,
+    };
+  }
+
+  /** Takes back what was attached since; not if a message was added, which may need it. */
+  detach(mark: AttachedMark): void {
+    if (this.#messages.length !== mark.messages) return;
+    this.#attached.length = mark.attached;
+    this.#attachedBytes = mark.bytes;
+  }
+
   /**
    * The frame of what was added since the last one. Its bytes are valid until the next call without
    * `own`, which asks for bytes of their own.
@@ -192,11 +226,7 @@ export class FrameWriter {
     }
     if (text !== "") text += "]";
     this.#reserve(HEAD + text.length + this.#attachedBytes);
-    let { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
-    if (read < text.length || HEAD + written + this.#attachedBytes > this.#scratch.length) {
-      this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
-      ({ read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)));
-    }
+    const written = this.#write(text);
     let at = HEAD + written;
     for (const bytes of this.#attached) {
       this.#scratch.set(bytes, at);
@@ -211,41 +241,75 @@ export class FrameWriter {
     return frame;
   }
 
+  #write(text: string): number {
+    if (text.length <= SHORT_TEXT && writeAscii(text, this.#scratch, HEAD)) return text.length;
+    const { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
+    if (read === text.length && HEAD + written + this.#attachedBytes <= this.#scratch.length) {
+      return written;
+    }
+    this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
+    return this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)).written;
+  }
+
   #reserve(bytes: number): void {
-    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes);
+    if (this.#scratch.length >= bytes) return;
+    this.#scratch = new Uint8Array(Math.max(bytes, Math.min(2 * this.#scratch.length, 64 << 10)));
   }
 }
 
-/**
- * The chunk frames of a large value, made with a single copy: heads and pieces stand in one buffer, and each
- * item is a view of one frame in it.
- */
-export function chunkFrames(channel: number, bytes: Uint8Array): Uint8Array[] {
-  const count = Math.ceil(bytes.length / CHUNK_BYTES);
-  const buffer = new Uint8Array(bytes.length + count * HEAD);
-  const frames: Uint8Array[] = [];
-  for (let from = 0, at = 0; from < bytes.length; from += CHUNK_BYTES) {
-    const piece = bytes.subarray(from, from + CHUNK_BYTES);
-    writeHead(buffer, at, piece.length, channel, CHUNK);
-    buffer.set(piece, at + HEAD);
-    frames.push(buffer.subarray(at, at + HEAD + piece.length));
-    at += HEAD + piece.length;
-  }
-  return frames;
+/** Writes a chunk frame with these bytes at the start of `frame`, which has room; gives its length. */
+export function writeChunk(frame: Uint8Array, channel: number, bytes: Uint8Array): number {
+  writeHead(frame, 0, bytes.length, channel, CHUNK);
+  frame.set(bytes, HEAD);
+  return HEAD + bytes.length;
 }
 
 const EMPTY = new Uint8Array(0);
+const SHORT_TEXT = 160;
+
+/** The text of the first bytes if they are ASCII; eight at a time, which engines like best. */
+function ascii(b: Uint8Array, length: number): string | undefined {
+  let text = "";
+  let i = 0;
+  let high = 0;
+  for (; i + 8 <= length; i += 8) {
+    const c0 = b[i]!, c1 = b[i + 1]!, c2 = b[i + 2]!, c3 = b[i + 3]!;
+    const c4 = b[i + 4]!, c5 = b[i + 5]!, c6 = b[i + 6]!, c7 = b[i + 7]!;
+    high |= c0 | c1 | c2 | c3 | c4 | c5 | c6 | c7;
+    text += String.fromCharCode(c0, c1, c2, c3, c4, c5, c6, c7);
+  }
+  for (; i < length; i++) {
+    high |= b[i]!;
+    text += String.fromCharCode(b[i]!);
+  }
+  return high < 0x80 ? text : undefined;
+}
+
+/** Writes a text if it is ASCII; says whether it was. */
+function writeAscii(text: string, to: Uint8Array, at: number): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return false;
+    to[at + i] = code;
+  }
+  return true;
+}
 
 function word(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24) >>> 0;
 }
 
 function writeHead(bytes: Uint8Array, at: number, length: number, second: number, third: number) {
-  for (let i = 0; i < 4; i++) {
-    bytes[at + i] = length >>> (8 * i);
-    bytes[at + 4 + i] = second >> (8 * i);
-    bytes[at + 8 + i] = third >>> (8 * i);
-  }
+  writeWord(bytes, at, length);
+  writeWord(bytes, at + 4, second);
+  writeWord(bytes, at + 8, third);
+}
+
+function writeWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word;
+  bytes[at + 1] = word >> 8;
+  bytes[at + 2] = word >> 16;
+  bytes[at + 3] = word >> 24;
 }
 
 function grow(buffer: Uint8Array | undefined, used: number, more: number, whole: number) {

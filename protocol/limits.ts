@@ -18,9 +18,11 @@ export interface Limits {
   references: number;
   /** How many calls of the peer may be under way, or answered and not yet taken. Default: 1 000 000. */
   pendingCalls: number;
+  /** How many bytes of answers the peer may leave untaken before it makes the next call. Default: 1 GiB. */
+  answerBytes: number;
   /** How many streams and iterators of the peer may be open. Default: 100 000. */
   channels: number;
-  /** How many bytes a stream may have under way, at the most. Default: 16 MiB. */
+  /** How many bytes a stream may have under way, at the most: up to 128 MiB. Default: 16 MiB. */
   streamWindow: number;
   /** How many bytes of the remote's output may wait to be written here. Default: 4 MiB. */
   outputBytes: number;
@@ -34,10 +36,17 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   depth: 500,
   references: 4_000_000,
   pendingCalls: 1_000_000,
+  answerBytes: 2 ** 30,
   channels: 100_000,
   streamWindow: 16 << 20,
   outputBytes: 4 << 20,
 });
+
+/** What a limit must not be set to: the peer relies on less. */
+const BOUNDS: { readonly [name in keyof Limits]?: readonly [least: number, most: number] } = {
+  frameBytes: [2 << 20, 2 ** 32 - 1],
+  streamWindow: [1, 128 << 20],
+};
 
 /** Limits of which some are named; refuses names and numbers that mean nothing. */
 export function resolveLimits(limits: Partial<Limits> = {}): Limits {
@@ -49,6 +58,12 @@ export function resolveLimits(limits: Partial<Limits> = {}): Limits {
     if (value === undefined) continue;
     if (typeof value !== "number" || !(value > 0)) {
       throw new RangeError(`Cannot use limit "${name}": expected a positive number, got ${value}`);
+    }
+    const [least, most] = BOUNDS[name as keyof Limits] ?? [0, Infinity];
+    if (value < least || value > most) {
+      throw new RangeError(
+        `Cannot use limit "${name}": expected ${least} to ${most}, got ${value}`,
+      );
     }
     resolved[name as keyof Limits] = value;
   }

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Inflow, Outflow } from "./channels.ts";
+import type { Arrival, Inflow, Outflow } from "./channels.ts";
 
 /** Does this stream give bytes? Only a byte stream has such a reader. */
 export function givesBytes(stream: ReadableStream): boolean {
@@ -33,6 +33,8 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
       if (done) break;
       if (value instanceof Uint8Array) await out.sendBytes(value);
       else out.sendItems([value]);
+      const relieved = out.relieved();
+      if (relieved) await relieved;
     }
     out.end(false, undefined);
   } catch (error) {
@@ -43,29 +45,23 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
 
 /** A stream of what comes on a channel. */
 export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
-  // Without a queue of its own: credit is given for what was really read.
+  // Without a queue of its own: it asks only when somebody reads, and then takes what has come.
+  const deliver = (controller: Controller): void => {
+    try {
+      for (let arrival = inflow.take(); arrival !== undefined; arrival = inflow.take()) {
+        handOver(controller, arrival, inflow);
+      }
+    } catch (error) {
+      // Objects in a stream of bytes, say: the source is told, and so is the reader.
+      inflow.stop(true, error);
+      throw error;
+    }
+  };
   const stream = new ReadableStream({
     type: bytes ? "bytes" : undefined,
-    async pull(controller: ReadableStreamDefaultController | ReadableByteStreamController) {
-      await inflow.wait();
-      const arrival = inflow.take();
-      if (arrival === undefined) return;
-      if ("bytes" in arrival) {
-        (controller as ReadableStreamDefaultController).enqueue(arrival.bytes);
-      } else if ("items" in arrival) {
-        for (const item of arrival.items) {
-          (controller as ReadableStreamDefaultController).enqueue(item);
-        }
-      } else {
-        inflow.stop(false);
-        if (arrival.failed) {
-          controller.error(arrival.value);
-        } else {
-          controller.close();
-          // A byte stream with a reader waiting is only closed once that reader is answered.
-          if ("byobRequest" in controller) controller.byobRequest?.respond(0);
-        }
-      }
+    pull(controller: Controller) {
+      if (!inflow.ready) return inflow.wait().then(() => deliver(controller));
+      return deliver(controller);
     },
     cancel(reason) {
       inflow.stop(true, reason);
@@ -73,6 +69,25 @@ export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
   } as UnderlyingDefaultSource, { highWaterMark: 0 });
   forgotten.register(stream, inflow);
   return stream;
+}
+
+type Controller = ReadableStreamDefaultController & Partial<ReadableByteStreamController>;
+
+function handOver(controller: Controller, arrival: Arrival, inflow: Inflow): void {
+  if ("bytes" in arrival) {
+    controller.enqueue(arrival.bytes);
+  } else if ("items" in arrival) {
+    for (const item of arrival.items) controller.enqueue(item);
+  } else {
+    inflow.stop(false);
+    if (arrival.failed) {
+      controller.error(arrival.value);
+    } else {
+      controller.close();
+      // A byte stream with a reader waiting is only closed once that reader is answered.
+      controller.byobRequest?.respond(0);
+    }
+  }
 }
 
 /** A stream or iterator that nobody uses any more stops its source. */
@@ -111,15 +126,24 @@ export function writableOf(out: Outflow): WritableStream {
   return new WritableStream({
     start(controller) {
       out.stopped.then(({ early, reason }) => {
-        if (early) controller.error(reason);
+        if (!early) return;
+        controller.error(reason);
+        out.end(false, undefined);
       });
     },
     async write(chunk) {
-      if (chunk instanceof Uint8Array) {
-        await out.sendBytes(chunk);
-      } else {
-        await out.whenReady();
-        if (!out.over) out.sendItems([chunk]);
+      try {
+        if (chunk instanceof Uint8Array) {
+          await out.sendBytes(chunk);
+        } else {
+          await out.whenReady();
+          if (!out.over) out.sendItems([chunk]);
+          await out.relieved();
+        }
+      } catch (error) {
+        // This stream is broken by that, and nobody can end it any more.
+        out.end(true, error);
+        throw error;
       }
       await check();
     },
@@ -157,11 +181,25 @@ export async function pumpIterator(iterator: AnyIterator, out: Outflow): Promise
   });
   let most = 1;
   let batch: unknown[] = [];
-  const send = () => {
+  let unsendable = false;
+  const send = async () => {
     if (batch.length === 0 || out.over) return;
     const items = batch;
     batch = [];
-    const size = out.sendItems(items);
+    let size: number;
+    try {
+      size = out.sendItems(items);
+    } catch (error) {
+      // The items before the one that cannot cross do arrive.
+      unsendable = true;
+      for (let i = 0; items.length > 1 && i < items.length && !out.over; i++) {
+        await out.whenReady();
+        out.sendItems([items[i]]);
+      }
+      throw error;
+    }
+    const relieved = out.relieved();
+    if (relieved) await relieved;
     most = size > BATCH_BYTES
       ? Math.max(1, Math.floor(items.length * BATCH_BYTES / size))
       : Math.min(2 * most, BATCH_ITEMS);
@@ -172,39 +210,36 @@ export async function pumpIterator(iterator: AnyIterator, out: Outflow): Promise
       if (out.over) break;
       let step = iterator.next();
       if (step instanceof Promise) {
-        step = await settledSoon(step) ?? (send(), await step);
+        step = await settledSoon(step) ?? (await send(), await step);
       } else if (typeof (step as unknown as PromiseLike<unknown>).then === "function") {
-        send();
+        await send();
         step = await step;
       }
       if (finished) break;
       if (step.done) {
+        await send();
         finished = true;
-        send();
         out.end(false, step.value);
         return;
       }
       batch.push(step.value);
-      if (batch.length >= most) {
-        send();
-        // Lets the frame leave, and credit come in, between two batches of an iterator that never waits.
-        await undefined;
-      }
+      // To await it lets the frame leave, and credit come in, where an iterator never waits.
+      if (batch.length >= most) await send();
     }
   } catch (error) {
     if (!finished) {
       finished = true;
-      if (error instanceof Error && error.name === "UncrossableError") {
-        try {
-          await iterator.return?.();
-        } catch {
-          // The error that says why nothing more is sent comes first.
-        }
-      } else {
-        send();
+      let last = error;
+      try {
+        if (unsendable) await iterator.return?.();
+        else await send();
+      } catch (worse) {
+        // What says why nothing more is sent comes first.
+        if (!unsendable) last = worse;
       }
-      out.end(true, error);
+      out.end(true, last);
     }
+    return;
   }
   await stopped;
 }

@@ -132,10 +132,14 @@ export type ReleaseMessage = [op: typeof Op.release, counts: number[]];
 export type CancelMessage = [op: typeof Op.cancel, id: Id, reason?: unknown, form?: Form];
 /** `amount` bytes more (for an iterator: bytes of the items' text) on channel `channel`. */
 export type CreditMessage = [op: typeof Op.credit, channel: Id, amount: number];
-/** `items` is a value: an array. */
+/**
+ * `items` is a value: an array. `size` is the credit that they use up: the length of their text, and of
+ * their blobs.
+ */
 export type ItemsMessage = [
   op: typeof Op.items,
   channel: Id,
+  size: number,
   items: unknown,
   form?: Form,
   blobs?: number[],

@@ -8,21 +8,32 @@
  * @module
  */
 
-import { FrameWriter, type LateMessage } from "./frame.ts";
+import {
+  type AttachedMark,
+  CHUNK_BYTES,
+  FrameWriter,
+  HEAD,
+  type LateMessage,
+  writeChunk,
+} from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
+/** How many sealed frames may wait before those who can wait are asked to. */
+const SEALED_FRAMES = 32;
 /** A frame is sealed when it has grown to about this size. */
 const FRAME_BYTES = 64 << 10;
 
+/** Bytes that go in pieces. They are not copied: they are read when their turn comes. */
 interface Bulk {
-  readonly frames: readonly Uint8Array[];
-  next: number;
+  readonly channel: number;
+  readonly bytes: Uint8Array;
+  readonly length: number;
+  at: number;
   /** How many message frames must have left before the first piece: its own message is in the last one. */
   readonly after: number;
   readonly done: (() => void) | undefined;
-  cancelled: boolean;
 }
 
 /** The outgoing half of a session. */
@@ -32,15 +43,21 @@ export class Outbox {
   readonly #failed: (error: unknown) => void;
   readonly #writer = new FrameWriter();
   #sealed: Uint8Array[] = [];
+  #sealedBytes = 0;
   /** How many message frames were made, and how many of them have left. */
   #made = 0;
   #left = 0;
   #bulk: Bulk[] = [];
+  #relieve: (() => void)[] = [];
   #writing = false;
   #scheduled = false;
   #held = 0;
   #closed = false;
   #bulkTurn = false;
+  /** Where chunk frames are made: the one before has been written by then. */
+  #chunk: Uint8Array | undefined;
+  /** Whom to tell once the frame that is being written has been. */
+  #written: (() => void) | undefined;
   #finished: (() => void) | undefined;
   /** What was sent so far. */
   readonly sent = { bytes: 0, frames: 0 };
@@ -62,6 +79,11 @@ export class Outbox {
     return this.#writer.size;
   }
 
+  /** How many bytes of messages wait to be written. Large values are not counted: they are somebody's own. */
+  get waiting(): number {
+    return this.#sealedBytes + this.#writer.size;
+  }
+
   /** Queues a message. It leaves at the end of this turn. */
   add(message: string | LateMessage, size: number): void {
     if (this.#closed || this.#finished) return;
@@ -75,6 +97,16 @@ export class Outbox {
     return this.#writer.attach(bytes);
   }
 
+  /** What is attached to the frame that is being made. */
+  markAttached(): AttachedMark {
+    return this.#writer.mark();
+  }
+
+  /** Takes back what was attached since. */
+  detach(mark: AttachedMark): void {
+    this.#writer.detach(mark);
+  }
+
   /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
   hold(): void {
     this.#held++;
@@ -83,17 +115,24 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
+    if (this.#held === 0 && this.#writer.size > FRAME_BYTES) this.#seal();
   }
 
-  /** Queues ready-made chunk frames. `done` is called when the last one was taken. Gives a way to stop. */
-  addBulk(frames: readonly Uint8Array[], done?: () => void): () => void {
-    const after = this.#made + (this.#writer.empty ? 0 : 1);
-    const job: Bulk = { frames, next: 0, after, done, cancelled: false };
-    if (!this.#closed) {
-      this.#bulk.push(job);
-      this.#schedule();
+  /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
+  addBulk(channel: number, bytes: Uint8Array, done?: () => void): void {
+    if (this.#closed || this.#finished) {
+      done?.();
+      return;
     }
-    return () => job.cancelled = true;
+    const after = this.#made + (this.#writer.empty ? 0 : 1);
+    this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after, done });
+    this.#schedule();
+  }
+
+  /** If too much waits to be written: resolves when that has changed. */
+  relieved(): Promise<void> | undefined {
+    if (this.#sealed.length < SEALED_FRAMES) return undefined;
+    return new Promise((resolve) => this.#relieve.push(resolve));
   }
 
   /** Sends what there is, now. */
@@ -104,14 +143,13 @@ export class Outbox {
   /** An empty frame, which does nothing but acknowledge. */
   acknowledge(): void {
     if (this.#closed || this.busy) return;
-    this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    this.#sealNow();
     this.#schedule();
   }
 
   /** Takes nothing more; resolves when the messages that are queued have been written, or cannot be. */
   finish(): Promise<void> {
-    this.#bulk = [];
+    this.#dropBulk();
     this.#held = 0;
     return new Promise((resolve) => {
       this.#finished = resolve;
@@ -124,6 +162,13 @@ export class Outbox {
     if (this.#finished) return;
     this.#closed = true;
     this.#sealed = [];
+    this.#sealedBytes = 0;
+    this.#dropBulk();
+  }
+
+  /** Whoever waits for something to leave waits no more. */
+  #dropBulk(): void {
+    for (const relieved of this.#relieve.splice(0)) relieved();
     const waiting = this.#bulk;
     this.#bulk = [];
     for (const job of waiting) job.done?.();
@@ -131,33 +176,57 @@ export class Outbox {
 
   #seal(): void {
     if (this.#held > 0) return;
+    this.#sealNow();
+  }
+
+  #sealNow(): void {
     this.#made++;
-    this.#sealed.push(this.#writer.take(this.#acknowledged(), true));
+    const frame = this.#writer.take(this.#acknowledged(), true);
+    this.#sealed.push(frame);
+    this.#sealedBytes += frame.length;
   }
 
   #schedule(): void {
     if (this.#scheduled || this.#writing) return;
     this.#scheduled = true;
-    // Twice, so that `await f()` has asked for its value by then: its own `then` runs between the two.
-    queueMicrotask(() =>
-      queueMicrotask(() => {
-        this.#scheduled = false;
-        this.#pump();
-      })
-    );
+    queueMicrotask(this.#soon);
   }
+
+  /** Once more, so that `await f()` has asked for its value by then: its own `then` runs between the two. */
+  readonly #soon = () => queueMicrotask(this.#now);
+
+  readonly #now = () => {
+    this.#scheduled = false;
+    this.#pump();
+  };
+
+  readonly #onWritten = () => {
+    this.#writing = false;
+    this.#pump();
+  };
+
+  readonly #onFailed = (error: unknown) => {
+    this.#writing = false;
+    this.#finished?.();
+    this.#failed(error);
+  };
 
   #pump(): void {
     while (!this.#writing && !this.#closed && this.#held === 0) {
-      const frame = this.#next();
-      if (frame === undefined) {
-        this.#finished?.();
-        return;
+      const done = this.#written;
+      if (done) {
+        this.#written = undefined;
+        done();
+        continue;
       }
-      this.sent.bytes += frame.length;
-      this.sent.frames++;
       let written: void | Promise<void>;
       try {
+        const frame = this.#next();
+        if (frame === undefined) {
+          this.#finished?.();
+          return;
+        }
+        this.sent.bytes += frame.length;
         written = this.#send(frame);
       } catch (error) {
         this.#finished?.();
@@ -166,17 +235,7 @@ export class Outbox {
       }
       if (written === undefined) continue;
       this.#writing = true;
-      written.then(
-        () => {
-          this.#writing = false;
-          this.#pump();
-        },
-        (error) => {
-          this.#writing = false;
-          this.#finished?.();
-          this.#failed(error);
-        },
-      );
+      written.then(this.#onWritten, this.#onFailed);
     }
   }
 
@@ -195,30 +254,34 @@ export class Outbox {
 
   #nextFrame(): Uint8Array | undefined {
     let frame = this.#sealed.shift();
+    this.#sealedBytes -= frame?.length ?? 0;
+    if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
+      for (const relieved of this.#relieve.splice(0)) relieved();
+    }
     if (frame === undefined && !this.#writer.empty) {
       this.#made++;
       frame = this.#writer.take(this.#acknowledged());
     }
-    if (frame !== undefined) this.#left++;
+    if (frame !== undefined) {
+      this.#left++;
+      this.sent.frames++;
+    }
     return frame;
   }
 
   #nextPiece(): Uint8Array | undefined {
-    for (let i = 0; i < this.#bulk.length;) {
-      const job = this.#bulk[i]!;
-      if (job.cancelled) {
-        this.#bulk.splice(i, 1);
-        job.done?.();
-      } else if (this.#left < job.after) {
-        i++;
-      } else {
-        this.#bulk.splice(i, 1);
-        const frame = job.frames[job.next++]!;
-        if (job.next < job.frames.length) this.#bulk.push(job);
-        else job.done?.();
-        return frame;
-      }
+    const index = this.#bulk.findIndex((job) => job.after <= this.#left);
+    if (index < 0) return undefined;
+    const [job] = this.#bulk.splice(index, 1) as [Bulk];
+    if (job.bytes.length !== job.length) {
+      throw new TypeError("An array was detached while it was being sent");
     }
-    return undefined;
+    const piece = job.bytes.subarray(job.at, job.at + CHUNK_BYTES);
+    job.at += piece.length;
+    if (job.at < job.length) this.#bulk.push(job);
+    else this.#written = job.done;
+    this.#chunk ??= new Uint8Array(HEAD + CHUNK_BYTES);
+    this.sent.frames++;
+    return this.#chunk.subarray(0, writeChunk(this.#chunk, job.channel, piece));
   }
 }

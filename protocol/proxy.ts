@@ -113,7 +113,7 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
       case Symbol.asyncIterator:
         return () => this.caller.iterate(this.base, this.path);
       case Symbol.dispose:
-        return () => this.caller.release(this.base);
+        return () => this.#release();
       case Symbol.asyncDispose:
         return async () => {
           if (this.base === null) return;
@@ -122,7 +122,7 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
               this.caller.call(this.base, this.path, How.dispose, [], true).question,
             );
           } finally {
-            this.caller.release(this.base);
+            this.#release();
           }
         };
       case Symbol.toPrimitive:
@@ -133,16 +133,18 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
     return undefined;
   }
 
+  /** Gives back what the stub itself holds: what its path starts from belongs to another stub. */
+  #release(): void {
+    if (this.path.length === 0) this.caller.release(this.base);
+    else if (this.#read) this.caller.release(this.#read);
+  }
+
   apply(_target: unknown, _this: unknown, args: unknown[]): unknown {
-    const result = this.caller.call(this.base, this.path, How.call, args);
-    remember(result.question, this.apply);
-    return resultStub(this.caller, result);
+    return resultStub(this.caller, this.caller.call(this.base, this.path, How.call, args));
   }
 
   construct(_target: unknown, args: unknown[]): object {
-    const result = this.caller.call(this.base, this.path, How.construct, args);
-    remember(result.question, this.construct);
-    return resultStub(this.caller, result);
+    return resultStub(this.caller, this.caller.call(this.base, this.path, How.construct, args));
   }
 
   set(_target: unknown, key: string | symbol, value: unknown): boolean {
@@ -182,13 +184,6 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   preventExtensions(): boolean {
     return false;
   }
-}
-
-/** Remembers who called, from `below` downwards. */
-function remember(question: Question, below: (...args: never[]) => unknown): void {
-  if (!question.traced) return;
-  question.caller = {};
-  Error.captureStackTrace?.(question.caller, below);
 }
 
 type Fulfilled = (value: unknown) => unknown;

@@ -35,8 +35,8 @@ import { printable } from "./text.ts";
 export interface Exporter {
   /** The JSON text of the tagged form of something that goes by reference or as a live object. */
   refer(value: unknown, path: string, encode: (value: unknown, path: string) => string): string;
-  /** Takes bytes, as they are now; gives their position. */
-  attach(bytes: Uint8Array): number;
+  /** Takes bytes, as they are now; gives their position. `path` names the value that they belong to. */
+  attach(bytes: Uint8Array, path: string): number;
 }
 
 /** What the codec needs of a session to take in what is not plain data. */
@@ -45,6 +45,8 @@ export interface Importer {
   resolve(tag: unknown[], decode: (value: unknown) => unknown): unknown;
   /** The bytes at a position; they belong to the caller. */
   bytes(position: number, length: number): Uint8Array;
+  /** A value that the peer may send, but that this interpreter cannot make: what stands in its place. */
+  refuse(reason: Error): unknown;
 }
 
 /** A value that is not there yet. The decoder says where it goes. */
@@ -58,8 +60,8 @@ export const NULL_EXPORTER: Exporter = {
   refer(value, path) {
     throw new UncrossableError(path, `${describe(value)} is not plain data`);
   },
-  attach(bytes) {
-    throw new UncrossableError("value", `${bytes.length} bytes have nowhere to go`);
+  attach(bytes, path) {
+    throw new UncrossableError(path, `its ${bytes.length} bytes have nowhere to go`);
   },
 };
 
@@ -70,6 +72,9 @@ export const NULL_IMPORTER: Importer = {
   },
   bytes() {
     throw new ProtocolError("The peer sent a value whose bytes are missing");
+  },
+  refuse(reason) {
+    throw reason;
   },
 };
 
@@ -88,7 +93,6 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const UNDEFINED: Encoded = Object.freeze({ text: '["u"]', form: 1 });
-const NO_ARGUMENTS: Encoded = Object.freeze({ text: "[]", form: 0 });
 
 /**
  * Encodes a value. `where` names it in the error that refuses what cannot cross. Nothing has been sent when
@@ -100,34 +104,38 @@ export function encode(
   where: string,
   depth: number,
 ): Encoded {
-  switch (typeof value) {
-    case "undefined":
-      return UNDEFINED;
-    case "boolean":
-      return { text: value ? "true" : "false", form: 0 };
-    case "string":
-      if (value.length <= LONG_STRING) return { text: JSON.stringify(value), form: 0 };
-      break;
-    case "number":
-      if (Number.isFinite(value) && !Object.is(value, -0)) return { text: String(value), form: 0 };
-      break;
-    case "object": {
-      if (value === null) return { text: "null", form: 0 };
-      if (Array.isArray(value) && value.length === 0) return NO_ARGUMENTS;
-      const budget: Budget = { seen: undefined };
-      if (isPlainSafely(value, depth, budget)) {
-        const text = JSON.stringify(value);
-        return text.length > LONG_TEXT ? hoist(text, 0, exporter) : { text, form: 0 };
-      }
-    }
+  if (value === undefined) return UNDEFINED;
+  const plain = encodePlain(value, depth, Infinity);
+  if (plain !== undefined) {
+    return plain.length > LONG_TEXT ? hoist(plain, 0, exporter, where) : { text: plain, form: 0 };
   }
   const text = new Encoder(exporter, depth).encode(value, where);
-  return text.length > LONG_TEXT ? hoist(text, 1, exporter) : { text, form: 1 };
+  return text.length > LONG_TEXT ? hoist(text, 1, exporter, where) : { text, form: 1 };
 }
 
-function hoist(text: string, form: 0 | 1, exporter: Exporter): Encoded {
+/** The text of a value for which JSON is enough and which is no longer than `most`, or `undefined`. */
+export function encodePlain(value: unknown, depth: number, most = LONG_TEXT): string | undefined {
+  switch (typeof value) {
+    case "boolean":
+      return value ? "true" : "false";
+    case "string":
+      return value.length <= LONG_STRING ? JSON.stringify(value) : undefined;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0) ? String(value) : undefined;
+    case "object": {
+      if (value === null) return "null";
+      if (Array.isArray(value) && value.length === 0) return "[]";
+      if (!isPlainSafely(value, depth, { first: undefined, seen: undefined })) return undefined;
+      const text = JSON.stringify(value);
+      return text.length <= most ? text : undefined;
+    }
+  }
+  return undefined;
+}
+
+function hoist(text: string, form: 0 | 1, exporter: Exporter, where: string): Encoded {
   const bytes = encoder.encode(text);
-  return { text: `["J",${exporter.attach(bytes)},${bytes.length},${form}]`, form: 1 };
+  return { text: `["J",${exporter.attach(bytes, where)},${bytes.length},${form}]`, form: 1 };
 }
 
 /** Decodes a value that `JSON.parse` made; a tagged one is taken apart in place. */
@@ -188,12 +196,14 @@ function escaped(text: string, quote: number): boolean {
   return slashes % 2 === 1;
 }
 
-interface Budget {
+/** The objects met so far. Most values have one: a set is made for the second. */
+interface Met {
+  first: object | undefined;
   seen: Set<object> | undefined;
 }
 
 /** Is JSON enough for this? A shared or cyclic object is not plain: JSON would lose that. */
-function isPlain(value: unknown, depth: number, budget: Budget): boolean {
+function isPlain(value: unknown, depth: number, met: Met): boolean {
   switch (typeof value) {
     case "string":
       return value.length <= LONG_STRING;
@@ -215,37 +225,44 @@ function isPlain(value: unknown, depth: number, budget: Budget): boolean {
       if (typeof item === "object" && item !== null) {
         if (!nested) {
           nested = true;
-          if (!note(value, budget)) return false;
+          if (!note(value, met)) return false;
         }
       }
-      if (!isPlain(item, depth - 1, budget)) return false;
+      if (!isPlain(item, depth - 1, met)) return false;
     }
-    return nested || note(value, budget);
+    return nested || note(value, met);
   }
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return false;
-  if (!note(value, budget)) return false;
+  if (!note(value, met)) return false;
   const object = value as Record<string, unknown>;
   const keys = Object.keys(object);
   for (let i = 0; i < keys.length; i++) {
-    if (!isPlain(object[keys[i]!], depth - 1, budget)) return false;
+    if (!isPlain(object[keys[i]!], depth - 1, met)) return false;
   }
   return Object.getOwnPropertySymbols(object).length === 0;
 }
 
-function isPlainSafely(value: unknown, depth: number, budget: Budget): boolean {
+function isPlainSafely(value: unknown, depth: number, met: Met): boolean {
   try {
-    return isPlain(value, depth, budget);
+    return isPlain(value, depth, met);
   } catch {
     // A getter or a proxy threw: the encoder meets it again, and names its place.
     return false;
   }
 }
 
-function note(object: object, budget: Budget): boolean {
-  budget.seen ??= new Set();
-  const before = budget.seen.size;
-  return budget.seen.add(object).size !== before;
+/** Notes an object; says whether it is new. */
+function note(object: object, met: Met): boolean {
+  if (met.seen === undefined) {
+    if (met.first === undefined) {
+      met.first = object;
+      return true;
+    }
+    met.seen = new Set([met.first]);
+  }
+  const before = met.seen.size;
+  return met.seen.add(object).size !== before;
 }
 
 const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(
@@ -281,6 +298,9 @@ const VIEWS: Record<string, [constructor: ViewConstructor, bytes: number]> = Obj
   ),
 );
 
+/** Views that not every interpreter has. */
+const NEW_VIEWS = new Set(["Float16Array"]);
+
 const ERRORS: Record<string, new (message: string) => Error> = Object.assign(Object.create(null), {
   Error,
   TypeError,
@@ -290,6 +310,8 @@ const ERRORS: Record<string, new (message: string) => Error> = Object.assign(Obj
   EvalError,
   URIError,
 });
+
+const REGEXP_GLOBAL = Object.getOwnPropertyDescriptor(RegExp.prototype, "global")!.get!;
 
 const WELL_KNOWN_SYMBOLS = new Map<symbol, string>(
   Object.getOwnPropertyNames(Symbol).flatMap((name) => {
@@ -322,7 +344,7 @@ class Encoder {
         if (Number.isFinite(value) && !Object.is(value, -0)) return String(value);
         return `["n","${Object.is(value, -0) ? "-0" : value}"]`;
       case "string":
-        return this.#string(value);
+        return this.#string(value, path);
       case "bigint":
         return `["i","${value.toString(16)}"]`;
       case "symbol": {
@@ -347,7 +369,7 @@ class Encoder {
     }
     const prototype = Object.getPrototypeOf(object);
     if (prototype === Object.prototype || prototype === null) {
-      if (isModule(object) || typeof (object as { then?: unknown }).then === "function") {
+      if (isModule(object) || contents(() => isLive(object))) {
         return this.#refer(object, path, depth);
       }
       this.#seen.set(object, this.#seen.size);
@@ -364,21 +386,22 @@ class Encoder {
     );
   }
 
-  #string(value: string): string {
+  #string(value: string, path: string): string {
     // A lone surrogate has no UTF-8; JSON escapes it.
     if (value.length <= LONG_STRING || !isWellFormed(value)) return JSON.stringify(value);
     const bytes = encoder.encode(value);
-    return `["t",${this.#exporter.attach(bytes)},${bytes.length}]`;
+    return `["t",${this.#exporter.attach(bytes, path)},${bytes.length}]`;
   }
 
   #array(array: unknown[], path: string, depth: number): string {
+    // `Array(2 ** 32 - 1)` must not take minutes: of a long array, the keys say what is there.
+    if (array.length > 1e5) return this.#longArray(array, path, depth);
     let text = "[0";
     let holes = 0;
     for (let i = 0; i < array.length; i++) {
       const item = array[i];
       if (item === undefined && !(i in array)) {
-        if (array.length > 1e5) i = this.#skipHoles(array, i, (n) => holes += n);
-        else holes++;
+        holes++;
         continue;
       }
       if (holes) text += `,["h",${holes}]`;
@@ -388,18 +411,18 @@ class Encoder {
     return holes ? `${text},["h",${holes}]]` : text + "]";
   }
 
-  /** `Array(2 ** 32 - 1)` must not take minutes: the next index that is there is looked up by key. */
-  #skipHoles(array: unknown[], from: number, skipped: (count: number) => void): number {
-    let next = array.length;
+  #longArray(array: unknown[], path: string, depth: number): string {
+    let text = "[0";
+    let next = 0;
     for (const key of Object.keys(array)) {
       const index = Number(key);
-      if (index > from) {
-        next = Math.min(index, array.length);
-        break;
-      }
+      // Names of other properties come after all the indices.
+      if (String(index >>> 0) !== key || index >= array.length) break;
+      if (index > next) text += `,["h",${index - next}]`;
+      next = index + 1;
+      text += "," + this.#value(array[index], `${path}[${index}]`, depth - 1);
     }
-    skipped(next - from);
-    return next - 1;
+    return next < array.length ? `${text},["h",${array.length - next}]]` : text + "]";
   }
 
   #object(object: Record<string | symbol, unknown>, path: string, depth: number): string {
@@ -427,9 +450,7 @@ class Encoder {
     const count = this.#seen.size;
     if (ArrayBuffer.isView(object)) {
       this.#seen.set(object, count);
-      const kind = object instanceof DataView ? "DataView" : TYPED_ARRAY_TAG.call(object) as string;
-      const { buffer, byteOffset, byteLength } = object;
-      return this.#bytes(kind, buffer, byteOffset, byteLength, path);
+      return this.#view(object, path);
     }
     if (
       object instanceof ArrayBuffer ||
@@ -444,40 +465,64 @@ class Encoder {
     }
     switch (prototype) {
       case Map.prototype: {
+        const entries = contents(() => Map.prototype.entries.call(object));
+        if (!entries) return undefined;
         this.#seen.set(object, count);
         let text = '["m"';
         let i = 0;
-        for (const [key, value] of object as Map<unknown, unknown>) {
+        for (const [key, value] of entries) {
           text += `,${this.#value(key, `${path}.keys()[${i}]`, depth - 1)}`;
           text += `,${this.#value(value, `${path}.values()[${i++}]`, depth - 1)}`;
         }
         return text + "]";
       }
       case Set.prototype: {
+        const items = contents(() => Set.prototype.values.call(object));
+        if (!items) return undefined;
         this.#seen.set(object, count);
         let text = '["s"';
         let i = 0;
-        for (const item of object as Set<unknown>) {
+        for (const item of items) {
           text += `,${this.#value(item, `${path}.values()[${i++}]`, depth - 1)}`;
         }
         return text + "]";
       }
       case Date.prototype: {
+        const time = contents(() => Date.prototype.getTime.call(object));
+        if (time === undefined) return undefined;
         this.#seen.set(object, count);
-        const time = (object as Date).getTime();
         return `["d",${Number.isNaN(time) ? "null" : time}]`;
       }
       case RegExp.prototype: {
+        // `RegExp.prototype` itself has a source too, but none of its flags.
+        const flags = contents(() => REGEXP_GLOBAL.call(object) === undefined);
+        if (flags !== false) return undefined;
         this.#seen.set(object, count);
-        const { source, flags } = object as RegExp;
-        return `["x",${JSON.stringify(source)},"${flags}"]`;
+        const { source, flags: letters } = object as RegExp;
+        return `["x",${JSON.stringify(source)},"${letters}"]`;
       }
     }
     if (typeof URL === "function" && prototype === URL.prototype) {
+      const href = contents(() => (object as URL).href);
+      if (href === undefined) return undefined;
       this.#seen.set(object, count);
-      return `["l",${JSON.stringify((object as URL).href)}]`;
+      return `["l",${JSON.stringify(href)}]`;
     }
     return undefined;
+  }
+
+  #view(view: ArrayBufferView, path: string): string {
+    if (!(view instanceof DataView)) {
+      const kind = TYPED_ARRAY_TAG.call(view) as string;
+      return this.#bytes(kind, view.buffer, view.byteOffset, view.byteLength, path);
+    }
+    let length: number;
+    try {
+      length = view.byteLength;
+    } catch (cause) {
+      throw new UncrossableError(path, "its buffer is detached, or has shrunk", { cause });
+    }
+    return this.#bytes("DataView", view.buffer, view.byteOffset, length, path);
   }
 
   #bytes(
@@ -491,7 +536,7 @@ class Encoder {
     if (length === 0 && isDetached(buffer)) {
       throw new UncrossableError(path, "its buffer is detached");
     }
-    const position = this.#exporter.attach(new Uint8Array(buffer, offset, length));
+    const position = this.#exporter.attach(new Uint8Array(buffer, offset, length), path);
     return `["b","${kind}",${position},${length}]`;
   }
 
@@ -508,37 +553,34 @@ class Encoder {
 
 /** Takes an error apart. Whatever its getters do, this does not throw. */
 export function errorParts(error: Error): ErrorParts {
-  const read = (key: string): unknown => {
-    try {
-      return (error as unknown as Record<string, unknown>)[key];
-    } catch {
-      return undefined;
-    }
-  };
+  const read = (key: string): unknown =>
+    contents(() => (error as unknown as Record<string, unknown>)[key]);
+  const text = (key: string): string => contents(() => String(read(key) ?? "")) ?? "";
   const parts: ErrorParts = {
     type: "Error",
-    message: String(read("message") ?? ""),
-    stack: String(read("stack") ?? ""),
+    message: text("message"),
+    stack: text("stack"),
     properties: {},
   };
   if (error instanceof RemoteError) {
     parts.type = error.type;
-    parts.stack = String(error.stack);
+    parts.stack = text("stack");
   } else {
     const name = read("name");
     parts.type = typeof name === "string" ? name : "Error";
     if (parts.type === "Error") {
       const constructor = read("constructor");
-      if (typeof constructor === "function" && constructor.name) parts.type = constructor.name;
+      const own = contents(() => (constructor as { name?: unknown } | undefined)?.name);
+      if (typeof own === "string" && own !== "") parts.type = own;
     }
   }
-  for (const key of Object.keys(error)) {
+  for (const key of contents(() => Object.keys(error)) ?? []) {
     const value = read(key);
     const plain = value === null || typeof value !== "object" && typeof value !== "function" &&
         typeof value !== "symbol";
     if (plain && !NOT_PROPERTIES.has(key)) parts.properties[key] = value;
   }
-  if (Object.hasOwn(error, "cause")) parts.cause = read("cause");
+  if (contents(() => Object.hasOwn(error, "cause"))) parts.cause = read("cause");
   const errors = read("errors");
   if (Array.isArray(errors)) parts.errors = errors;
   return parts;
@@ -553,7 +595,31 @@ const NOT_PROPERTIES = new Set([
   "type",
   "remoteStack",
   "__proto__",
+  // An error that cannot be shown would hide what went wrong.
+  "toString",
+  "toJSON",
+  "valueOf",
+  "then",
 ]);
+
+/** What `read` gives, or `undefined` where it throws: an object need not be what it claims to be. */
+function contents<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Is this plain object more than data: something to await, or to iterate over? */
+function isLive(object: object): boolean {
+  const { then, [Symbol.asyncIterator]: iterator, [Symbol.iterator]: items } = object as Record<
+    string | symbol,
+    unknown
+  >;
+  return typeof then === "function" || typeof iterator === "function" ||
+    typeof items === "function";
+}
 
 class Decoder {
   readonly #importer: Importer;
@@ -592,16 +658,7 @@ class Decoder {
     for (const key of Object.keys(fields)) {
       const value = fields[key];
       if (typeof value !== "object" || value === null) continue;
-      // Assigning to this name would set the prototype.
-      const place = key === "__proto__"
-        ? (value: unknown) =>
-          Object.defineProperty(fields, key, {
-            value,
-            writable: true,
-            enumerable: true,
-            configurable: true,
-          })
-        : (value: unknown) => fields[key] = value;
+      const place = placeOf(fields, key);
       const decoded = this.#item(value, place);
       if (decoded !== value) place(decoded);
     }
@@ -625,45 +682,34 @@ class Decoder {
         return date;
       }
       case "x": {
-        const regexp = construct("RegExp", () => new RegExp(string(tag[1]), string(tag[2])));
-        this.#objects.push(regexp);
-        return regexp;
+        const slot = this.#objects.push(undefined) - 1;
+        const [, source, flags] = tag;
+        return this.#objects[slot] = this.#make(() => new RegExp(string(source), string(flags)));
       }
       case "l": {
-        const url = construct("URL", () => new URL(string(tag[1])));
-        this.#objects.push(url);
-        return url;
+        const slot = this.#objects.push(undefined) - 1;
+        const href = string(tag[1]);
+        return this.#objects[slot] = this.#make(() => new URL(href));
       }
-      case "m": {
-        const map = new Map();
-        this.#objects.push(map);
-        if (tag.length % 2 !== 1) throw malformed("Map");
-        for (let i = 1; i < tag.length; i += 2) {
-          const key = this.decode(tag[i]);
-          map.set(key, this.#item(tag[i + 1], (value) => map.set(key, value)));
-        }
-        return map;
-      }
-      case "s": {
-        const set = new Set();
-        this.#objects.push(set);
-        for (let i = 1; i < tag.length; i++) {
-          const item = this.decode(tag[i]);
-          if (item instanceof Pending) item.fill = (value) => set.add(value);
-          else set.add(item);
-        }
-        return set;
-      }
+      case "m":
+        return this.#map(tag);
+      case "s":
+        return this.#set(tag);
       case "o": {
         const object = tag[1];
         if (typeof object !== "object" || object === null || Array.isArray(object)) {
           throw malformed("object");
         }
         this.#object(object);
+        if (tag.length % 2 !== 0) throw malformed("object");
         for (let i = 2; i < tag.length; i += 2) {
           const key = this.decode(tag[i]);
-          const value = this.decode(tag[i + 1]);
-          if (typeof key === "symbol") (object as Record<symbol, unknown>)[key] = value;
+          if (typeof key !== "symbol" && typeof key !== "function") throw malformed("symbol");
+          const place = (value: unknown) =>
+            (object as Record<symbol, unknown>)[key as symbol] = value;
+          const value = this.#item(tag[i + 1], place);
+          // A symbol of the peer's own is a reference here, and no name.
+          if (typeof key === "symbol") place(value);
         }
         return object;
       }
@@ -678,7 +724,8 @@ class Decoder {
       case "Y": {
         const name = string(tag[1]);
         for (const [symbol, known] of WELL_KNOWN_SYMBOLS) if (known === name) return symbol;
-        throw malformed("symbol");
+        // One that is newer than this interpreter.
+        return Symbol.for(`Symbol.${name}`);
       }
       case "#": {
         const index = count(tag[1]);
@@ -687,6 +734,67 @@ class Decoder {
       }
     }
     return this.#importer.resolve(tag, (value) => this.decode(value));
+  }
+
+  /** A value that one interpreter can make and another cannot. */
+  #make<T>(make: () => T): unknown {
+    try {
+      return make();
+    } catch (cause) {
+      if (cause instanceof ProtocolError) throw cause;
+      const { message } = cause as Error;
+      return this.#importer.refuse(new TypeError(`Cannot receive a value: ${printable(message)}`));
+    }
+  }
+
+  #map(tag: unknown[]): unknown {
+    const map = new Map();
+    this.#objects.push(map);
+    if (tag.length % 2 !== 1) throw malformed("Map");
+    const entries: [key: unknown, value: unknown][] = [];
+    let late = false;
+    // What comes later must not change the order.
+    const again = () => {
+      map.clear();
+      for (const [key, value] of entries) map.set(key, value);
+    };
+    for (let i = 1; i < tag.length; i += 2) {
+      const entry: [unknown, unknown] = [undefined, undefined];
+      for (const at of [0, 1] as const) {
+        const part = this.decode(tag[i + at]);
+        entry[at] = part;
+        if (!(part instanceof Pending)) continue;
+        late = true;
+        entry[at] = undefined;
+        part.fill = (value) => {
+          entry[at] = value;
+          again();
+        };
+      }
+      if (!late) map.set(entry[0], entry[1]);
+      entries.push(entry);
+    }
+    if (late) again();
+    return map;
+  }
+
+  #set(tag: unknown[]): unknown {
+    const set = new Set();
+    this.#objects.push(set);
+    const items: unknown[] = [];
+    const again = () => {
+      set.clear();
+      for (const item of items) set.add(item);
+    };
+    for (let i = 1; i < tag.length; i++) {
+      const item = this.#item(tag[i], (value) => {
+        items[i - 1] = value;
+        again();
+      });
+      items.push(item);
+      set.add(item);
+    }
+    return set;
   }
 
   #array(tag: unknown[]): unknown {
@@ -726,7 +834,10 @@ class Decoder {
       throw malformed("error");
     }
     const fields = properties as Record<string, unknown>;
-    for (const key of Object.keys(fields)) fields[key] = this.decode(fields[key]);
+    for (const key of Object.keys(fields)) {
+      fields[key] = this.#item(fields[key], () => {});
+      if (typeof fields[key] === "function") delete fields[key];
+    }
     const parts: ErrorParts = {
       type: string(tag[1]),
       message: string(tag[2]),
@@ -736,8 +847,12 @@ class Decoder {
     const cause = Array.isArray(tag[5]) ? tag[5] : undefined;
     const error = this.#thrown ? new RemoteError(parts) : plainError(parts);
     this.#objects[slot] = error;
-    if (cause) hidden(error, "cause", this.decode(cause[0]));
-    if (Array.isArray(tag[6])) hidden(error, "errors", this.decode(tag[6]));
+    const part = (key: string, value: unknown) => {
+      const place = (value: unknown) => hidden(error, key, value);
+      place(this.#item(value, place));
+    };
+    if (cause) part("cause", cause[0]);
+    if (Array.isArray(tag[6])) part("errors", tag[6]);
     return error;
   }
 
@@ -757,8 +872,11 @@ class Decoder {
       value = new DataView(buffer);
     } else if (view) {
       value = new view[0](buffer, 0, length / view[1]);
+    } else if (NEW_VIEWS.has(kind)) {
+      const reason = `this interpreter has no ${kind}`;
+      value = this.#importer.refuse(new TypeError(`Cannot receive a value: ${reason}`));
     } else {
-      throw malformed(`array of type ${printable(kind)}`);
+      throw malformed(`array of type ${printable(kind.slice(0, 100))}`);
     }
     this.#objects.push(value);
     return value;
@@ -769,6 +887,29 @@ class Decoder {
 function isModule(object: object): boolean {
   const tag = Object.getOwnPropertyDescriptor(object, Symbol.toStringTag);
   return tag?.value === "Module" && tag.configurable === false;
+}
+
+/** Puts a value under a key of a plain object that the peer sent. */
+function placeOf(fields: Record<string, unknown>, key: string): (value: unknown) => void {
+  switch (key) {
+    case "__proto__":
+      // Assigning to this name would set the prototype.
+      return (value) =>
+        Object.defineProperty(fields, key, {
+          value,
+          writable: true,
+          enumerable: true,
+          configurable: true,
+        });
+    case "then":
+      return (value) => {
+        // No peer hooks an `await`: a promise comes as one, and a thenable object as a reference.
+        if (typeof value === "function") throw malformed("object: it poses as a promise");
+        fields[key] = value;
+      };
+    default:
+      return (value) => fields[key] = value;
+  }
 }
 
 /** An error that came as a value, not thrown: of the same built-in class where there is one. */
@@ -862,14 +1003,6 @@ function bigint(hex: unknown): bigint {
   const text = string(hex);
   if (!/^-?[0-9a-f]+$/i.test(text)) throw malformed("bigint");
   return text.startsWith("-") ? -BigInt("0x" + text.slice(1)) : BigInt("0x" + text);
-}
-
-function construct<T>(what: string, make: () => T): T {
-  try {
-    return make();
-  } catch (cause) {
-    throw new ProtocolError(`The peer sent a malformed ${what}`, { cause });
-  }
 }
 
 function malformed(what: string): ProtocolError {

@@ -87,28 +87,23 @@ function shellWord(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The bytes that bring the agent in: how it is packed, its length, and itself. */
+/** The bytes that bring the agent in: how it is packed (b Brotli, d deflate, p plain), its length, and itself. */
 export async function agentBytes(runtime: Runtime, compress: boolean): Promise<Uint8Array> {
-  let code: Uint8Array = new TextEncoder().encode(runtime.agent);
-  if (compress) code = await deflated(runtime.agent, code);
-  const head = `${compress ? "d" : "p"}${code.length.toString(16).padStart(8, "0")}`;
+  const [kind, code] = !compress
+    ? ["p", new TextEncoder().encode(runtime.agent)] as const
+    : runtime.packedAgent
+    ? ["b", Uint8Array.from(atob(runtime.packedAgent), (c) => c.charCodeAt(0))] as const
+    : ["d", await deflated(runtime.agent)] as const;
+  const head = kind + code.length.toString(16).padStart(8, "0");
   const bytes = new Uint8Array(head.length + code.length);
   bytes.set(new TextEncoder().encode(head));
   bytes.set(code, head.length);
   return bytes;
 }
 
-const compressed = new Map<string, Promise<Uint8Array>>();
-
-function deflated(agent: string, code: Uint8Array): Promise<Uint8Array> {
-  let bytes = compressed.get(agent);
-  if (!bytes) {
-    const stream = new Blob([code as Uint8Array<ArrayBuffer>]).stream()
-      .pipeThrough(new CompressionStream("deflate-raw"));
-    bytes = new Response(stream).arrayBuffer().then((buffer) => new Uint8Array(buffer));
-    compressed.set(agent, bytes);
-  }
-  return bytes;
+async function deflated(agent: string): Promise<Uint8Array> {
+  const stream = new Blob([agent]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** What the agent says of itself. */

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { source as jsAgent } from "./generated/js_agent.ts";
+import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -53,6 +53,8 @@ export interface Runtime {
   env(options: StartOptions): Record<string, string>;
   /** The source of its agent. */
   readonly agent: string;
+  /** The same, compressed with Brotli, in base64, if its loader understands that; else it is deflated. */
+  readonly packedAgent?: string;
 }
 
 const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
@@ -63,15 +65,16 @@ const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
 const DENO_LOADER = JS_LOADER_HEAD +
   `let file,socket,rest=new Uint8Array,read;` +
   `try{file=Deno.openSync("/dev/fd/3");read=n=>take(b=>file.readSync(b),n)}catch{` +
-  `const{Socket}=await import("node:net");socket=new Socket({fd:3,writable:false});let end,wake;` +
+  `const{Socket}=await import("node:net");socket=new Socket({fd:3,writable:false,allowHalfOpen:true});let end,wake;` +
   `socket.on("data",d=>{const b=new Uint8Array(rest.length+d.length);b.set(rest);b.set(d,rest.length);rest=b;wake?.()});` +
   `socket.on("close",()=>{end=1;wake?.()});` +
   `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +
   `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
   `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
-  `if(head[0]=="d")code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer());` +
-  `const url=URL.createObjectURL(new Blob([code],{type:"application/javascript"}));` +
-  `const m=await import(url);URL.revokeObjectURL(url);await m.start({file,socket,get rest(){return rest}})`;
+  // Older versions know Brotli only as Node does, which takes longer to load.
+  `if(head[0]=="b")try{code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
+  `catch{code=(await import("node:zlib")).brotliDecompressSync(code)}` +
+  `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
 
 const NODE_LOADER = JS_LOADER_HEAD +
   // Bun's evaluated code has no `require`, and Node 18 has no `getBuiltinModule`.
@@ -79,10 +82,12 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
-  `if(head[0]=="d")code=zlib.inflateRawSync(code);` +
+  `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
+  // In a module import() works, which it does not in a function that was made of text.
+  `const module="export const start=(()=>{"+text(code)+"\\n})()";` +
   // Bun would write a data: URL out in every line of a stack.
-  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([code],{type:"text/javascript"})):` +
-  `"data:text/javascript;base64,"+Buffer.from(code).toString("base64");` +
+  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([module],{type:"text/javascript"})):` +
+  `"data:text/javascript;base64,"+Buffer.from(module).toString("base64");` +
   `import(url).then(m=>m.start({}))`;
 
 function permissionFlags(permissions: Permissions): string[] {
@@ -126,6 +131,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       ],
       env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
     node: {
       name: "node",
@@ -134,6 +140,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-e", evalLoader],
       env: () => ({}),
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
     bun: {
       name: "bun",
@@ -142,6 +149,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-e", evalLoader],
       env: () => ({}),
       agent: jsAgent,
+      packedAgent: jsAgentPacked,
     },
   } satisfies Record<string, Runtime>,
 );

@@ -7,36 +7,13 @@
 
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
-import { type Limits, resolveLimits } from "../../protocol/limits.ts";
+import { resolveLimits } from "../../protocol/limits.ts";
 import { Session } from "../../protocol/session.ts";
-import { compile, Scope } from "./evaluate.ts";
 import { host } from "./host.ts";
-import { importModule, Modules } from "./modules.ts";
 import { captureOutput } from "./output.ts";
+import { banner, makeRoot, RunningCall, type Settings } from "./root.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { type Loaded, openWires } from "./wires.ts";
-
-/** What the client's first message says. */
-interface Settings {
-  cache?: boolean;
-  limits?: Partial<Limits>;
-}
-
-/** What the client reaches at target 0. */
-export function makeRoot(settings: () => Settings): Record<string, unknown> {
-  const importing = (name: string) => importModule(name, settings().cache ?? true);
-  const scope = new Scope();
-  return Object.assign(Object.create(null), {
-    modules: new Modules(importing),
-    globals: globalThis,
-    import: importing,
-    eval: (code: string, within: Scope = scope) => within.eval(code),
-    execute: (source: string, within: Scope = scope) => within.execute(source),
-    compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
-      compile(source, names, values, within),
-    scope: (initial?: Record<string, unknown>) => new Scope(initial),
-  });
-}
 
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
@@ -50,6 +27,7 @@ export async function start(loaded: Loaded): Promise<void> {
     host.endGroup(clean ? "SIGTERM" : "SIGKILL");
     host.exit(clean ? 0 : 1);
   };
+  const calls = new RunningCall();
   const encoder = new TextEncoder();
   let answered = false;
   let watched = false;
@@ -60,11 +38,14 @@ export async function start(loaded: Loaded): Promise<void> {
   const session = new Session({
     access: open,
     root: makeRoot(() => settings),
+    context: calls,
     send(bytes) {
       const written = wires.write(bytes);
-      if (!answered && session.stats.framesSent > 0) {
+      if (!answered) {
         answered = true;
-        setTimeout(watch, 20);
+        // Not before the first result has left: a first timer costs Deno 5 ms, and a worker more.
+        setTimeout(watch, 50);
+        setInterval(() => session.tick(), 5000);
       }
       return written;
     },
@@ -77,18 +58,11 @@ export async function start(loaded: Loaded): Promise<void> {
     onClose: (reason) =>
       finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message)),
   });
-  const banner = {
-    runtime: host.name,
-    version: host.version,
-    pid: host.pid,
-    platform: host.platform,
-  };
-  await wires.write(encoder.encode(`\nPUSHY/1 ${JSON.stringify(banner)}\n`));
+  await wires.write(encoder.encode(banner()));
   captureOutput((descriptor, bytes) => {
     session.output(descriptor, bytes);
     session.flush();
   });
-  setInterval(() => session.tick(), 5000);
   wires.read((bytes) => {
     // Whatever comes after the first result may never let go of this thread.
     if (answered) watch();

@@ -7,6 +7,7 @@
 interface DenoFile {
   read(buffer: Uint8Array): Promise<number | null>;
   readSync(buffer: Uint8Array): number | null;
+  write(bytes: Uint8Array): Promise<number>;
   writeSync(bytes: Uint8Array): number;
   close(): void;
 }

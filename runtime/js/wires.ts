@@ -40,8 +40,8 @@ const READ = 3;
 const WRITE = 4;
 /** After so many reads of a file, a socket takes over. */
 const PATIENCE = 300;
-/** After a write of this size, whatever has arrived meanwhile is looked at first. */
-const LARGE = 64 << 10;
+/** After so many bytes of large writes, whatever has arrived meanwhile is looked at first. */
+const LARGE = 256 << 10;
 
 /** Opens the two directions, with what the loader has opened already. */
 export async function openWires(loaded: Loaded): Promise<Wires> {
@@ -51,15 +51,27 @@ export async function openWires(loaded: Loaded): Promise<Wires> {
     read(receive, end) {
       if (loaded.rest?.length) receive(loaded.rest);
       if (loaded.file) void readFile(loaded.file, receive, end);
+      else if (loaded.socket) readSocket(loaded.socket, receive, end);
       else if (host.name === "bun") void readDescriptor(receive, end);
-      else void readSocket(loaded.socket, receive, end);
+      else {
+        loadSocket()
+          .then((Socket) => readSocket(newSocket(Socket, READ, true), receive, end), end);
+      }
     },
   };
 }
 
-async function newSocket(fd: number, readable: boolean): Promise<Socket> {
-  const { Socket } = await import("node:net");
-  return new Socket({ fd, readable, writable: !readable }) as unknown as Socket;
+type SocketClass = new (
+  options: { fd: number; readable: boolean; writable: boolean; allowHalfOpen: boolean },
+) => Socket;
+
+async function loadSocket(): Promise<SocketClass> {
+  return (await import("node:net")).Socket as unknown as SocketClass;
+}
+
+/** Reads from the moment that it is made. The two directions may be one socket: the end of one is not the other's. */
+function newSocket(Socket: SocketClass, fd: number, readable: boolean): Socket {
+  return new Socket({ fd, readable, writable: !readable, allowHalfOpen: true });
 }
 
 async function readFile(
@@ -68,8 +80,8 @@ async function readFile(
   end: () => void,
 ): Promise<void> {
   const buffer = new Uint8Array(64 << 10);
-  let socket: Socket | undefined;
-  for (let reads = 0; socket === undefined; reads++) {
+  let Socket: SocketClass | undefined;
+  for (let reads = 0; Socket === undefined; reads++) {
     let length: number | null;
     try {
       length = await file.read(buffer);
@@ -79,18 +91,18 @@ async function readFile(
     if (length === null || length === 0) return end();
     receive(buffer.subarray(0, length));
     if (reads === PATIENCE && host.name === "deno") {
-      newSocket(READ, true).then((opened) => socket = opened, () => {});
+      loadSocket().then((loaded) => Socket = loaded, () => {});
     }
   }
-  await readSocket(socket, receive, end);
+  // Only now that no read of the file is under way: there must never be two readers.
+  readSocket(newSocket(Socket, READ, true), receive, end);
 }
 
-async function readSocket(
-  opened: Socket | undefined,
+function readSocket(
+  socket: Socket,
   receive: (bytes: Uint8Array) => void,
   end: () => void,
-): Promise<void> {
-  const socket = opened ?? await newSocket(READ, true);
+): void {
   socket.removeAllListeners("data");
   let ended = false;
   const endOnce = () => {
@@ -124,16 +136,19 @@ async function readDescriptor(receive: (bytes: Uint8Array) => void, end: () => v
 }
 
 async function openWrite(): Promise<Wires["write"]> {
-  const writeSync = await openWriteSync();
-  if (writeSync) {
+  const file = await openWriteFile();
+  if (file) {
+    let large = 0;
     return (bytes) => {
-      for (let at = 0; at < bytes.length;) at += writeSync(at === 0 ? bytes : bytes.subarray(at));
-      return bytes.length >= LARGE
-        ? new Promise<void>((resolve) => setImmediate(resolve))
-        : undefined;
+      if (bytes.length >= 32 << 10 && (large += bytes.length) >= LARGE) {
+        large = 0;
+        return file.yielding(bytes);
+      }
+      for (let at = 0; at < bytes.length;) at += file.write(at === 0 ? bytes : bytes.subarray(at));
+      return undefined;
     };
   }
-  const socket = await newSocket(WRITE, false);
+  const socket = newSocket(await loadSocket(), WRITE, false);
   socket.on("error", () => {});
   return (bytes) =>
     new Promise((resolve, reject) =>
@@ -141,17 +156,36 @@ async function openWrite(): Promise<Wires["write"]> {
     );
 }
 
-async function openWriteSync(): Promise<((bytes: Uint8Array) => number) | undefined> {
+interface WriteFile {
+  /** Writes some of it, and waits for that. */
+  write(bytes: Uint8Array): number;
+  /** Writes all of it, while the event loop looks at what has arrived. */
+  yielding(bytes: Uint8Array): Promise<void>;
+}
+
+async function openWriteFile(): Promise<WriteFile | undefined> {
   try {
     if (deno) {
       const file = deno.openSync(`/dev/fd/${WRITE}`, { write: true });
-      return (bytes) => file.writeSync(bytes);
+      return {
+        write: (bytes) => file.writeSync(bytes),
+        // A task of the event loop's own would not do: Deno looks at its descriptors only when it is idle.
+        async yielding(bytes) {
+          for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+        },
+      };
     }
     const fs = await import("node:fs");
-    if (host.name === "bun") return (bytes) => fs.writeSync(WRITE, bytes);
     // A descriptor of its own: the reading side makes a shared one non-blocking.
-    const fd = fs.openSync(`/dev/fd/${WRITE}`, "w");
-    return (bytes) => fs.writeSync(fd, bytes);
+    const fd = host.name === "bun" ? WRITE : fs.openSync(`/dev/fd/${WRITE}`, "w");
+    const write = (bytes: Uint8Array) => fs.writeSync(fd, bytes);
+    return {
+      write,
+      yielding(bytes) {
+        for (let at = 0; at < bytes.length;) at += write(bytes.subarray(at));
+        return new Promise((resolve) => setImmediate(resolve));
+      },
+    };
   } catch {
     return undefined;
   }

@@ -1,0 +1,77 @@
+/**
+ * The bench of a slow link: 50 ms each way... and 200 Mbit/s, streams in both directions, and calls that need one round trip.
+ *
+ * @module
+ */
+
+import { connect } from "../mod.ts";
+import { registerSlowLink } from "./delay.ts";
+import { print, rate, type Row } from "./measure.ts";
+
+const BANDWIDTH = 25_000; // bytes a millisecond: 200 Mbit/s
+const DELAY = 25; // one way, so that a round trip takes 50 ms
+const SIZE = 96 << 20;
+
+/** Streams over the link, and the round trips that things take. */
+export async function slowLink(): Promise<Row[]> {
+  registerSlowLink({ delay: DELAY, bandwidth: BANDWIDTH });
+  const floor = { what: "the link", value: BANDWIDTH / 1e3 };
+  const rows: Row[] = [];
+  const start = performance.now();
+  await using con = await connect("slow:", { keepAlive: false });
+  rows.push({ what: "connect", value: performance.now() - start, unit: "ms" });
+  await con.execute(`
+    const make = (size) => {
+      let left = size;
+      return new ReadableStream({ pull(c) {
+        if (left <= 0) return c.close();
+        left -= 65536; c.enqueue(new Uint8Array(65536));
+      } });
+    };
+    async function drain(stream) { let n = 0; for await (const b of stream) n += b.length; return n; }
+  `);
+  const timed = async (work: () => Promise<unknown>) => {
+    const start = performance.now();
+    await work();
+    return performance.now() - start;
+  };
+  const call = await timed(() => con.eval("1"));
+  rows.push({
+    what: "a call",
+    value: call,
+    unit: "ms",
+    floor: { what: "round trip", value: 2 * DELAY },
+  });
+  const into = await timed(async () => {
+    const stream = await con.eval(`make(${SIZE})`) as ReadableStream<Uint8Array>;
+    for await (const _ of stream);
+  });
+  rows.push({
+    what: "96 MiB stream, in",
+    value: rate(SIZE, into),
+    unit: "MB/s",
+    floor,
+    goal: "0.9 × link",
+  });
+  const outOf = await timed(async () => {
+    let left = SIZE;
+    const stream = new ReadableStream({
+      pull(controller) {
+        if (left <= 0) return controller.close();
+        left -= 65536;
+        controller.enqueue(new Uint8Array(65536));
+      },
+    });
+    await (con.eval("drain") as unknown as (s: ReadableStream) => Promise<number>)(stream);
+  });
+  rows.push({
+    what: "96 MiB stream, out",
+    value: rate(SIZE, outOf),
+    unit: "MB/s",
+    floor,
+    goal: "0.9 × link",
+  });
+  return rows;
+}
+
+if (import.meta.main) print("A link with 50 ms and 200 Mbit/s", await slowLink());

@@ -1,0 +1,187 @@
+/**
+ * The bench of the core: `local:` with the Deno runtime, beside the raw floors of the same run.
+ *
+ * Latency means something only with both processes on one CPU: `taskset -c 0 deno task bench`.
+ *
+ * @module
+ */
+
+import { connect } from "../mod.ts";
+import { agentBytes } from "../runtime/bootstrap.ts";
+import { runtimeOf } from "../runtime/runtimes.ts";
+import { echo, firstEcho, receive, send } from "./floor.ts";
+import { latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
+
+const MIB = 1 << 20;
+
+/** Latency: what one CPU for both processes shows best. */
+export async function latency(): Promise<Row[]> {
+  const raw = await echo();
+  await using con = await connect("local:");
+  const call = percentile(await latencies(() => con.globals.Math.abs(1)), 50);
+  const path = percentile(await latencies(() => con.modules.path.join("a", "b")), 50);
+  const loop = await con.compile(async (callback: (n: number) => unknown, count: number) => {
+    const times: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const start = performance.now();
+      await callback(i);
+      times.push((performance.now() - start) * 1e3);
+    }
+    return times.slice(count / 3).sort((a, b) => a - b)[Math.floor(count / 3)]!;
+  });
+  const callback = await loop((n: number) => n, 4500) as number;
+  return [
+    {
+      what: "sequential call, p50",
+      value: call,
+      unit: "µs",
+      floor: { what: "raw 32-byte echo", value: raw.p50 },
+      goal: "25 µs",
+    },
+    {
+      what: '`modules.path.join("a", "b")` from scratch, p50',
+      value: path,
+      unit: "µs",
+      floor: { what: "a call", value: call },
+      goal: "1.3 × a call",
+    },
+    {
+      what: "callback, p50",
+      value: callback,
+      unit: "µs",
+      floor: { what: "a call", value: call },
+      goal: "1.2 × a call",
+    },
+  ];
+}
+
+/** Throughput and start: two CPUs. */
+export async function throughput(): Promise<Row[]> {
+  const rows: Row[] = [];
+  const first = await medianOf(9, firstEcho);
+  const connected = await medianOf(9, async () => {
+    const start = performance.now();
+    const con = await connect("local:");
+    await con.eval("1 + 1");
+    const time = performance.now() - start;
+    await con.close();
+    return time;
+  });
+  rows.push({
+    what: "connect + first result",
+    value: connected,
+    unit: "ms",
+    floor: { what: "spawn, first echo", value: first },
+    goal: "1.5 × floor",
+  });
+  const raw = await echo();
+  await using con = await connect("local:");
+  const abs = con.globals.Math.abs;
+  const atOnce = await medianOf(7, async () => {
+    const start = performance.now();
+    await Promise.all(Array.from({ length: 10_000 }, () => abs(1)));
+    return 10_000 / (performance.now() - start) * 1e3;
+  });
+  rows.push({
+    what: "10,000 calls at once",
+    value: atOnce,
+    unit: "/s",
+    floor: { what: "raw pipelined echo", value: raw.atOnce },
+    goal: "200 000/s",
+  });
+
+  const size = 64 * MIB;
+  const floorIn = await medianOf(5, () => receive(size));
+  const floorOut = await medianOf(5, () => send(size));
+  const data = new Uint8Array(size).fill(7);
+  await con.execute(`
+    const blob = new Uint8Array(${size}).fill(7);
+    function take(bytes) { return bytes.length; }
+    function stream(size) {
+      let left = size;
+      return new ReadableStream({ type: "bytes", pull(c) {
+        if (left <= 0) { c.close(); c.byobRequest?.respond(0); return; }
+        const n = Math.min(left, 65536); left -= n; c.enqueue(new Uint8Array(n));
+      } }, { highWaterMark: 0 });
+    }
+    async function drain(readable) { let n = 0; for await (const b of readable) n += b.length; return n; }
+    function* count(n) { for (let i = 0; i < n; i++) yield i; }
+  `);
+  const timed = (work: () => Promise<unknown>) =>
+    medianOf(5, async () => {
+      const start = performance.now();
+      await work();
+      return rate(size, performance.now() - start);
+    });
+  rows.push({
+    what: "one 64 MiB array, in",
+    value: await timed(() => con.eval("blob")),
+    unit: "MB/s",
+    floor: { what: "raw pipe", value: floorIn },
+    goal: "0.7 × floor",
+  });
+  rows.push({
+    what: "one 64 MiB array, out",
+    value: await timed(() =>
+      con.eval("take").then((take) => (take as (b: Uint8Array) => Promise<number>)(data))
+    ),
+    unit: "MB/s",
+    floor: { what: "raw pipe", value: floorOut },
+    goal: "0.7 × floor",
+  });
+  rows.push({
+    what: "bytes by stream, in",
+    value: await timed(async () => {
+      const stream = await con.eval(`stream(${size})`) as ReadableStream<Uint8Array>;
+      let n = 0;
+      for await (const bytes of stream) n += bytes.length;
+      if (n !== size) throw new Error(`${n} bytes`);
+    }),
+    unit: "MB/s",
+    floor: { what: "raw pipe", value: floorIn },
+    goal: "0.8 × floor",
+  });
+  rows.push({
+    what: "bytes by stream, out",
+    value: await timed(async () => {
+      let left = size;
+      const stream = new ReadableStream({
+        pull(controller) {
+          if (left <= 0) return controller.close();
+          left -= 65536;
+          controller.enqueue(new Uint8Array(65536));
+        },
+      });
+      const drain = await con.eval("drain") as (s: ReadableStream) => Promise<number>;
+      await drain(stream);
+    }),
+    unit: "MB/s",
+    floor: { what: "raw pipe", value: floorOut },
+    goal: "0.8 × floor",
+  });
+  const items = await medianOf(5, async () => {
+    const start = performance.now();
+    let n = 0;
+    for await (const _ of con.eval("count(100000)")) n++;
+    return n / (performance.now() - start) * 1e3;
+  });
+  rows.push({
+    what: "100,000 integers from a remote generator",
+    value: items,
+    unit: "items/s",
+    goal: "2 M items/s",
+  });
+  const agent = await agentBytes(runtimeOf("deno"), true);
+  rows.push({
+    what: "JavaScript agent on the wire, compressed",
+    value: agent.length / 1000,
+    unit: "kB",
+    goal: "16 kB",
+  });
+  return rows;
+}
+
+if (import.meta.main) {
+  if (Deno.args.includes("--latency")) print("Latency, `local:`", await latency());
+  else print("Throughput, `local:`", await throughput());
+}

@@ -1,0 +1,38 @@
+/**
+ * The benches: `deno task bench [name…]`, one after another, each in a process of its own.
+ *
+ * `latency` runs with both processes on one CPU where `taskset` is there: over two, the figures say how fast an idle
+ * CPU wakes up.
+ *
+ * @module
+ */
+
+const BENCHES: Record<string, { file: string; args?: string[]; pinned?: boolean }> = {
+  latency: { file: "local.ts", args: ["--latency"], pinned: true },
+  throughput: { file: "local.ts" },
+  bulk: { file: "bulk.ts" },
+  link: { file: "link.ts" },
+  memory: { file: "memory.ts" },
+  python: { file: "python.ts" },
+  ssh: { file: "ssh.ts" },
+  daemon: { file: "daemon.ts" },
+  smb: { file: "smb.ts" },
+};
+
+const names = Deno.args.length > 0 ? Deno.args : Object.keys(BENCHES);
+for (const name of names) {
+  const bench = BENCHES[name];
+  if (!bench) {
+    console.error(`There is no bench "${name}": ${Object.keys(BENCHES).join(", ")}`);
+    Deno.exit(2);
+  }
+  const file = decodeURIComponent(new URL(bench.file, import.meta.url).pathname);
+  const command = [Deno.execPath(), "run", "-A", file, ...bench.args ?? []];
+  if (bench.pinned && Deno.build.os === "linux") command.unshift("taskset", "-c", "0");
+  const { success } = await new Deno.Command(command[0]!, {
+    args: command.slice(1),
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  if (!success) Deno.exit(1);
+}

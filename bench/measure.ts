@@ -1,0 +1,70 @@
+/**
+ * How the benches measure: percentiles, rates, and ratios to a floor of the same run.
+ *
+ * @module
+ */
+
+/** One line of the results. */
+export interface Row {
+  /** What was measured. */
+  what: string;
+  /** The median. */
+  value: number;
+  /** Its unit: `"µs"`, `"ms"`, `"/s"`, `"MB/s"`. */
+  unit: string;
+  /** What it is compared with, in the same run. */
+  floor?: { what: string; value: number };
+  /** What is to be reached, in words. */
+  goal?: string;
+}
+
+/** The p-th percentile. */
+export function percentile(values: number[], p: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p / 100))]!;
+}
+
+/** Runs something many times, and gives each duration in microseconds. */
+export async function latencies(
+  once: () => Promise<unknown>,
+  count = 3000,
+  warmUp = 1500,
+): Promise<number[]> {
+  for (let i = 0; i < warmUp; i++) await once();
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const start = performance.now();
+    await once();
+    times.push((performance.now() - start) * 1e3);
+  }
+  return times;
+}
+
+/** The median duration of a few runs, in milliseconds. */
+export async function medianOf(runs: number, once: () => Promise<number>): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < runs; i++) times.push(await once());
+  return percentile(times, 50);
+}
+
+/** Megabytes (10^6) a second. */
+export function rate(bytes: number, milliseconds: number): number {
+  return bytes / 1e3 / milliseconds;
+}
+
+/** Prints rows as a table. */
+export function print(title: string, rows: Row[]): void {
+  console.log(`\n### ${title}\n`);
+  console.log("| what | here | floor in this run | ratio | goal |");
+  console.log("|---|---|---|---|---|");
+  for (const { what, value, unit, floor, goal } of rows) {
+    const compared = floor ? `${floor.what}: ${show(floor.value)} ${unit}` : "";
+    const ratio = floor ? (value / floor.value).toFixed(2) : "";
+    console.log(`| ${what} | ${show(value)} ${unit} | ${compared} | ${ratio} | ${goal ?? ""} |`);
+  }
+}
+
+function show(value: number): string {
+  if (value >= 10_000) return Math.round(value).toLocaleString("en").replaceAll(",", " ");
+  return value >= 100 ? value.toFixed(0) : value.toFixed(1);
+}

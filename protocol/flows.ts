@@ -1,0 +1,289 @@
+/**
+ * The channels of a session: who opened which, and the messages that flow on them.
+ *
+ * @module
+ */
+
+import type { Arrivals } from "./arrivals.ts";
+import { type ChannelPort, Inflow, Outflow } from "./channels.ts";
+import { type Border, Incoming, Outgoing } from "./crossing.ts";
+import { ProtocolError } from "./errors.ts";
+import {
+  type CreditMessage,
+  type EndMessage,
+  type ItemsMessage,
+  Op,
+  type StopMessage,
+} from "./messages.ts";
+import type { Outbox } from "./outbox.ts";
+import { count, encode, type Encoded, integer } from "./values.ts";
+
+/** What channels need of their session. */
+export interface FlowHost extends Border {
+  readonly closeReason: Error | undefined;
+  /** Something here waits for the peer, or does no more. */
+  waiting(waits: boolean): void;
+  /** Runs what may fail with the session, where nobody else would catch it. */
+  guard(work: () => void): void;
+  /** The text of a reason, whatever it is. */
+  encodeReason(reason: unknown): Encoded;
+  /** Queues a message. */
+  add(message: string): void;
+}
+
+/**
+ * A source says how much credit its items use up, as two languages do not write all numbers alike. It may
+ * be wrong by this factor.
+ */
+const SIZE_FACTOR = 8;
+
+/** All channels of a session. */
+export class Flows implements ChannelPort {
+  readonly #host: FlowHost;
+  readonly #outbox: Outbox;
+  readonly #arrivals: Arrivals;
+  readonly #inflows = new Map<number, Inflow>();
+  readonly #outflows = new Map<number, Outflow>();
+  #last = 0;
+  #lastOfPeer = 0;
+  /** Numbers that the peer left out so far. */
+  readonly #skipped = new Set<number>();
+
+  /** None is open yet. */
+  constructor(host: FlowHost, outbox: Outbox, arrivals: Arrivals) {
+    this.#host = host;
+    this.#outbox = outbox;
+    this.#arrivals = arrivals;
+  }
+
+  /** How many are open. */
+  get size(): number {
+    return this.#inflows.size + this.#outflows.size;
+  }
+
+  /** The number of a new channel of this side. */
+  newChannel(): number {
+    return ++this.#last;
+  }
+
+  /** Notes the number of a channel that the peer opens, or refuses it. */
+  peerOpens(channel: unknown): number {
+    const number = count(channel);
+    const { channels } = this.#host.limits;
+    if (number > this.#lastOfPeer + channels) {
+      throw new ProtocolError(`The peer opened channel ${number} far out of order`);
+    }
+    if (number <= this.#lastOfPeer) {
+      if (this.#skipped.delete(number)) return number;
+      throw new ProtocolError(`The peer opened channel ${number} twice`);
+    }
+    // A message that waits opens its channels later than the ones behind it do.
+    while (++this.#lastOfPeer < number) this.#skipped.add(this.#lastOfPeer);
+    for (const oldest of this.#skipped) {
+      if (this.#skipped.size <= channels) break;
+      this.#skipped.delete(oldest);
+    }
+    return number;
+  }
+
+  /** Opens the sending end of a channel; a negative number is one that the peer opened. */
+  openOutflow(channel: number, credit: number): Outflow {
+    this.#check(channel);
+    const outflow = new Outflow(channel, this, credit);
+    const { closeReason } = this.#host;
+    if (closeReason) outflow.lose(closeReason);
+    else this.#outflows.set(channel, outflow);
+    return outflow;
+  }
+
+  /** Opens the reading end of a channel. */
+  openInflow(channel: number, window: number, most: number, started: boolean): Inflow {
+    this.#check(channel);
+    const inflow = new Inflow(channel, this, window, Math.max(window, most), started);
+    const { closeReason } = this.#host;
+    if (closeReason) inflow.lose(closeReason);
+    else this.#inflows.set(channel, inflow);
+    return inflow;
+  }
+
+  #check(channel: number): void {
+    if (channel >= 0) return;
+    this.peerOpens(-channel);
+    const { channels } = this.#host.limits;
+    if (this.size >= channels) {
+      throw new ProtocolError(`There are more than ${channels} open streams (limits.channels)`);
+    }
+  }
+
+  // ---- in
+
+  #inflow(channel: number): Inflow {
+    const inflow = this.#inflows.get(channel);
+    if (!inflow) throw new ProtocolError(`The peer sent on channel ${channel}, which is not open`);
+    return inflow;
+  }
+
+  /** Bytes, valid only during the call. */
+  onBytes(channel: number, bytes: Uint8Array): void {
+    const inflow = this.#inflow(channel);
+    if (!this.#arrivals.isWaiting(channel)) {
+      inflow.push({ bytes: bytes.slice() }, bytes.length);
+      return;
+    }
+    this.#arrivals.inOrder(channel, undefined, bytes, (held, next) => {
+      inflow.push({ bytes: held }, held.length);
+      next();
+    });
+  }
+
+  /** Items that came in a frame of so much text. */
+  onItems(message: ItemsMessage, attachments: Uint8Array, frameText: number): void {
+    const [, number, declared, items, form, blobs] = message;
+    const channel = -integer(number);
+    const inflow = this.#inflow(channel);
+    const size = count(declared);
+    if (
+      size * SIZE_FACTOR < frameText - 64 &&
+      size * SIZE_FACTOR < JSON.stringify(items).length + blobSize(blobs)
+    ) {
+      throw new ProtocolError(`The peer sent more on channel ${channel} than it declared`);
+    }
+    this.#arrivals.inOrder(channel, blobs, attachments, (held, next) => {
+      const push = (items: unknown) => {
+        // Holes cost nothing to send: they are no items.
+        if (!Array.isArray(items) || items.length > size) {
+          throw new ProtocolError("The peer sent malformed items");
+        }
+        inflow.push({ items }, size);
+        next();
+      };
+      if (form !== 1) return push(items);
+      new Incoming(this.#host, held).take(
+        items,
+        false,
+        (items) => this.#host.guard(() => push(items)),
+        (error) => {
+          inflow.fail(error);
+          next();
+        },
+      );
+    });
+  }
+
+  /** The source is at its end. */
+  onEnd(message: EndMessage, attachments: Uint8Array): void {
+    const [, number, failed, value, form] = message;
+    const channel = -integer(number);
+    this.#arrivals.inOrder(channel, undefined, attachments, (held, next) => {
+      const inflow = this.#inflow(channel);
+      const push = (failed: boolean, value: unknown) => {
+        inflow.push({ failed, value }, 0);
+        next();
+      };
+      if (form !== 1) return push(failed === 1, value);
+      new Incoming(this.#host, held).take(
+        value,
+        failed === 1,
+        (value) => this.#host.guard(() => push(failed === 1, value)),
+        (error) => this.#host.guard(() => push(true, error)),
+      );
+    });
+  }
+
+  /** The reader gives credit. */
+  onCredit(message: CreditMessage): void {
+    const amount = count(message[2]);
+    const channel = -integer(message[1]);
+    const outflow = this.#outflows.get(channel);
+    if (outflow) return outflow.grant(amount);
+    // Credit may cross with the end.
+    const last = channel > 0 ? this.#last : this.#lastOfPeer;
+    if (Math.abs(channel) > last || channel === 0) {
+      throw new ProtocolError(`The peer used channel ${channel}, which was never open`);
+    }
+  }
+
+  /** The reader has stopped. */
+  onStop(message: StopMessage, attachments: Uint8Array): void {
+    const [, number, early, reason, form] = message;
+    const channel = -integer(number);
+    const outflow = this.#outflows.get(channel);
+    if (!outflow) throw new ProtocolError(`The peer stopped channel ${channel}, which is none`);
+    if (form !== 1) return outflow.stop(early === 1, reason);
+    const stop = (reason: unknown) => this.#host.guard(() => outflow.stop(early === 1, reason));
+    new Incoming(this.#host, attachments).take(reason, false, stop, stop);
+  }
+
+  // ---- out
+
+  sendCredit(channel: number, amount: number): void {
+    this.#host.add(`[${Op.credit},${channel},${amount}]`);
+  }
+
+  sendBytes(channel: number, bytes: Uint8Array, taken: () => void): void {
+    this.#outbox.addBulk(channel, bytes, taken);
+  }
+
+  sendItems(channel: number, items: unknown[]): number {
+    this.#outbox.hold();
+    const outgoing = new Outgoing(this.#host);
+    try {
+      const { text, form } = encode(items, outgoing, "item", this.#host.limits.depth);
+      const { blobs } = outgoing;
+      const size = text.length + blobSize(blobs);
+      this.#host.add(
+        `[${Op.items},${channel},${size},${text}` +
+          (blobs.length > 0 ? `,${form},[${blobs.join()}]]` : form === 1 ? ",1]" : "]"),
+      );
+      outgoing.sent();
+      return size;
+    } catch (error) {
+      outgoing.withdraw();
+      throw error;
+    } finally {
+      this.#outbox.unhold();
+    }
+  }
+
+  relieved(): Promise<void> | undefined {
+    return this.#outbox.relieved();
+  }
+
+  sendEnd(channel: number, failed: boolean, value: unknown): void {
+    this.#host.add(`[${Op.end},${channel},${failed ? 1 : 0}${this.#reason(value)}]`);
+  }
+
+  sendStop(channel: number, early: boolean, reason: unknown): void {
+    this.#host.add(`[${Op.stop},${channel},${early ? 1 : 0}${this.#reason(reason)}]`);
+  }
+
+  #reason(value: unknown): string {
+    if (value === undefined) return "";
+    const { text, form } = this.#host.encodeReason(value);
+    return `,${text},${form}`;
+  }
+
+  waiting(waits: boolean): void {
+    this.#host.waiting(waits);
+  }
+
+  closed(channel: number): void {
+    this.#inflows.delete(channel);
+    this.#outflows.delete(channel);
+  }
+
+  /** The link is gone. */
+  lose(reason: Error): void {
+    for (const inflow of [...this.#inflows.values()]) inflow.lose(reason);
+    for (const outflow of [...this.#outflows.values()]) outflow.lose(reason);
+    this.#inflows.clear();
+    this.#outflows.clear();
+  }
+}
+
+/** How many bytes a list of blobs announces. */
+export function blobSize(blobs: unknown): number {
+  let size = 0;
+  if (Array.isArray(blobs)) { for (let i = 1; i < blobs.length; i += 2) size += count(blobs[i]); }
+  return size;
+}

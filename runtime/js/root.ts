@@ -1,0 +1,74 @@
+/**
+ * What a client finds at a JavaScript interpreter: the same at an agent that was brought in, and at a server.
+ *
+ * @module
+ */
+
+import type { Answer } from "../../protocol/calls.ts";
+import type { Limits } from "../../protocol/limits.ts";
+import type { CallContext } from "../../protocol/session.ts";
+import { compile, Scope } from "./evaluate.ts";
+import { host } from "./host.ts";
+import { importModule, Modules } from "./modules.ts";
+
+/** What the client's first message says. */
+export interface Settings {
+  /** May modules be fetched, and kept in the cache folder? */
+  cache?: boolean;
+  /** The client's limits. */
+  limits?: Partial<Limits>;
+}
+
+/** What the client reaches at target 0. */
+export function makeRoot(settings: () => Settings): Record<string, unknown> {
+  const importing = (name: string) => importModule(name, settings().cache ?? true);
+  const scope = new Scope();
+  return Object.assign(Object.create(null), {
+    modules: new Modules(importing),
+    globals: globalThis,
+    import: importing,
+    eval: (code: string, within: Scope = scope) => within.eval(code),
+    execute: (source: string, within: Scope = scope) => within.execute(source),
+    compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
+      compile(source, names, values, within),
+    scope: (initial?: Record<string, unknown>) => new Scope(initial),
+  });
+}
+
+/**
+ * The call that is running, for as long as it runs without waiting. Code that it calls finds out there whether the caller
+ * has lost interest: `globalThis[Symbol.for("pushy.signal")]` is an `AbortSignal` then.
+ */
+export class RunningCall implements CallContext {
+  #answer: Answer | undefined;
+
+  /** Makes the property of the global object. */
+  constructor() {
+    Object.defineProperty(globalThis, Symbol.for("pushy.signal"), {
+      get: () => this.#answer?.signal,
+      configurable: true,
+    });
+  }
+
+  /** Runs `work` as the call that `answer` is for. */
+  run<T>(answer: Answer, work: () => T): T {
+    const before = this.#answer;
+    this.#answer = answer;
+    try {
+      return work();
+    } finally {
+      this.#answer = before;
+    }
+  }
+
+  /** Only an interpreter with threads has a use for that. */
+  current(): undefined {
+    return undefined;
+  }
+}
+
+/** What an agent says before its first frame. */
+export function banner(): string {
+  const { name, version, pid, platform } = host;
+  return `\nPUSHY/1 ${JSON.stringify({ runtime: name, version, pid, platform })}\n`;
+}

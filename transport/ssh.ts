@@ -1,0 +1,53 @@
+/**
+ * The `ssh:` transport: an interpreter on another machine, through its SSH daemon.
+ *
+ * The address is `[user@]host[:port]`, an IPv6 host in brackets, or an alias of the ssh
+ * configuration. There are two ways, with one behaviour: the system's own client (OpenSSH's `ssh`,
+ * or PuTTY's `plink`), and the library npm:ssh2 in this process, which is loaded only when it is
+ * used. The environment variable `PUSHY_NATIVE_SSH` names another client program.
+ *
+ * With the system's client, {@linkcode Popen} resolves when that client is started, so that what
+ * is written to `stdin` travels with the login. How the connection then fails is told by
+ * `status`: its `reason` is a `ConnectionError`, an `AuthenticationError` or a `HostKeyError`. With
+ * the client of this process, `Popen` itself rejects with these.
+ *
+ * @module
+ */
+
+import { type BaseTransport, quoteCommand } from "./popen.ts";
+import { checkOptions, type SshOptions } from "./ssh/options.ts";
+import { remoteCommandLine } from "./ssh/remote_command.ts";
+import { startNative } from "./ssh/native.ts";
+import { chooseClient } from "./ssh/choice.ts";
+import { startSsh2 } from "./ssh/ssh2_transport.ts";
+
+export type {
+  MissingHostKeyPolicy,
+  PromptCallback,
+  SshOptions,
+  SshPrompt,
+  UnknownHostKey,
+} from "./ssh/options.ts";
+
+/**
+ * Starts `command` on another machine.
+ *
+ * @param command the argv; its words are quoted so that every usual login shell reads them alike
+ * @param options the address, and how to get there
+ * @returns the transport. With the system's client it is given at once; see the module's text.
+ * @throws {TypeError} if the address, the command or an option cannot be used; nothing was sent
+ * @throws {ConnectionError | AuthenticationError | HostKeyError} with the client of this process
+ */
+export async function Popen(
+  command: readonly string[],
+  options: SshOptions,
+): Promise<BaseTransport> {
+  const target = checkOptions(command, options);
+  options.signal?.throwIfAborted();
+  const line = remoteCommandLine(command, options);
+  const client = await chooseClient(options);
+  const request = { line, program: command[0]!, shown: quoteCommand(command) };
+  return client === undefined
+    ? await startSsh2(request, target, options)
+    : await startNative(client, request, target, options);
+}
