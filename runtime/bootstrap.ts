@@ -43,7 +43,8 @@ export class BootstrapError extends Error {
   }) {
     const command = shortCommand(details.command);
     const stderr = printable(details.stderr ?? "").trim().slice(-2000);
-    const stdout = printable(details.stdout ?? "").trim().slice(-500);
+    const stdout = printable(details.stdout ?? "").trim().slice(-500).split("\n").slice(-10)
+      .join("\n");
     const lines = [printable(summary), `  command: ${command}`];
     if (details.status !== undefined) lines.push(`  exit status: ${details.status}`);
     if (stdout) lines.push(`  stdout: ${stdout.split("\n").join("\n          ")}`);
