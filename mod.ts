@@ -27,6 +27,8 @@ export {
   type ModulesOf,
   release,
 } from "./client/connection.ts";
+export { CopyError, type CopyErrorCode } from "./client/copy_error.ts";
+export type { FileOptions } from "./client/files.ts";
 export type { KeepAlive } from "./client/link.ts";
 export type { OutputOption } from "./client/output.ts";
 export type {
@@ -41,6 +43,7 @@ export type {
   Untyped,
   UntypedMembers,
 } from "./client/remote.ts";
+export type { TraceEvent } from "./client/trace.ts";
 export { registerTransport } from "./client/targets.ts";
 export type { RefOptions } from "./protocol/access.ts";
 export {

@@ -37,6 +37,7 @@ import {
 } from "./link.ts";
 import { type OutputOption, OutputSink, Tail } from "./output.ts";
 import { findTransport, parseTarget } from "./targets.ts";
+import { type TraceEvent, Tracer } from "./trace.ts";
 
 /** Options of {@linkcode connect}. A transport may have more of its own. */
 export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
@@ -66,6 +67,8 @@ export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
   gcEnabled?: boolean;
   /** How often they are, in milliseconds. Default: 5000. */
   gcInterval?: number;
+  /** Is told what the connection does, stage by stage and frame by frame; values are left out. */
+  trace?: (event: TraceEvent) => void;
   /** Limits to what the remote side may make this one hold. */
   limits?: Partial<Limits>;
   /** The options of a transport of the user's own. */
@@ -110,7 +113,8 @@ class Attempt {
   readonly #options: ConnectOptions;
   readonly #deadline = new AbortController();
   readonly #tail = new Tail();
-  #stage = "resolve";
+  readonly #tracer: Tracer | undefined;
+  #stage = "";
   #command: string[] = [];
   #transport: BaseTransport | undefined;
   /** Lets go of the transport's streams. */
@@ -128,6 +132,12 @@ class Attempt {
     this.#address = address;
     this.#runtime = runtime;
     this.#options = options;
+    this.#tracer = options.trace && new Tracer(options.trace);
+  }
+
+  #begin(stage: string): void {
+    this.#stage = stage;
+    this.#tracer?.stage(stage);
   }
 
   async run(): Promise<Connection> {
@@ -197,6 +207,7 @@ class Attempt {
 
   async #connect(): Promise<Connection> {
     const options = this.#options;
+    this.#begin("resolve");
     const limits = resolveLimits(options.limits);
     const keepAlive = resolveKeepAlive(options.keepAlive);
     const stdout = new OutputSink(options.stdout ?? "inherit", 1);
@@ -205,7 +216,7 @@ class Attempt {
     const cache = options.cache ?? local;
     const module = await this.#before(findTransport(this.#name));
     const starts = module.reaches !== "interpreter";
-    this.#stage = "start";
+    this.#begin("start");
     this.#command = starts
       ? startCommand(this.#runtime, this.#interpreter(local), {
         permissions: options.permissions,
@@ -215,6 +226,7 @@ class Attempt {
     const transport = await this.#before(this.#open(module));
     this.#transport = transport;
     const following = followStderr(transport, this.#tail);
+    const tracer = this.#tracer;
     const source = openSource(transport);
     const sink = openSink(transport);
     const hold = new Hold(transport);
@@ -224,11 +236,14 @@ class Attempt {
       following.cancel();
     };
 
-    this.#stage = "banner";
+    this.#begin("banner");
     const session: Session = new Session({
       access: closed,
       limits,
-      send: (bytes) => sink.write(bytes),
+      send: tracer === undefined ? (bytes) => sink.write(bytes) : (bytes) => {
+        tracer.frames("sent", bytes);
+        return sink.write(bytes);
+      },
       gcEnabled: () => parts.gcEnabled,
       onOutput: (descriptor, bytes) => (descriptor === 2 ? stderr : stdout).write(bytes),
       onBusy: (busy) => hold.busy = busy,
@@ -253,6 +268,11 @@ class Attempt {
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
     following.to(stderr);
+    this.#begin("connected");
+    if (tracer) {
+      tracer.frames("received", reader.rest);
+      traceSource(source, tracer);
+    }
     const link = new Link({
       transport,
       session,
@@ -285,6 +305,7 @@ class Attempt {
       gcEnabled: _g,
       gcInterval: _n,
       limits: _l,
+      trace: _t,
       ...options
     } = this.#options;
     const opening = module.Popen(this.#command, {
@@ -391,6 +412,15 @@ class Attempt {
       return [];
     }
   }
+}
+
+function traceSource(source: Source, tracer: Tracer): void {
+  const read = source.read.bind(source);
+  source.read = async () => {
+    const bytes = await read();
+    if (bytes) tracer.frames("received", bytes);
+    return bytes;
+  };
 }
 
 /** The deadline of an attempt has passed. */

@@ -12,8 +12,17 @@ import type { CallOptions, Session, SessionStats } from "../protocol/session.ts"
 import { SessionCaller } from "../protocol/session.ts";
 import type { Banner } from "../runtime/bootstrap.ts";
 import type { RuntimeName } from "../runtime/runtimes.ts";
-import type { BaseTransport, CopyOptions } from "../transport/popen.ts";
-import { type Compile, getOver, putOver } from "./files.ts";
+import type { Files } from "../runtime/js/files.ts";
+import type { BaseTransport } from "../transport/popen.ts";
+import {
+  checkFileOptions,
+  copyFiles,
+  type FileOptions,
+  isPlainCopy,
+  localSide,
+  ownCopy,
+  type Side,
+} from "./files.ts";
 import type { Link } from "./link.ts";
 import type { Globals, Local, Modules, Remote, RemotePromise, Scope, Untyped } from "./remote.ts";
 
@@ -299,30 +308,64 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   }
 
   /**
-   * Copies a file of the remote side to a local path: by the transport's own means if it has some, else over the
-   * connection. The destination appears when it is complete, or not at all.
+   * Copies a file of the remote side to a local path, or with `recursive` a folder.
+   *
+   * A single file goes by the transport's own means if it has some, and no option asks for more than those can do;
+   * everything else over the connection. A file appears at the destination when it is complete, or not at all, and so
+   * does a folder that is new; in a folder that is there each file does. A destination that is a link to a file is
+   * followed; links inside a folder are made again, and one that leads out of it is refused.
+   *
+   * Rejects with a {@linkcode CopyError}, whose `code` says why; with a `ConnectionLostError`; or with the reason of
+   * `options.signal`.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@pushy/core";
+   *
+   * await using con = await connect("local:");
+   * const folder = await Deno.makeTempDir();
+   * await con.getfile("/etc/hosts", `${folder}/hosts`, {
+   *   checksum: "sha256",
+   *   onProgress: ({ bytes, total }) => console.log(bytes, "of", total),
+   * });
+   * await Deno.remove(folder, { recursive: true });
+   * ```
    */
-  async getfile(remotePath: string, localPath: string, options: CopyOptions = {}): Promise<void> {
+  async getfile(remotePath: string, localPath: string, options: FileOptions = {}): Promise<void> {
+    checkFileOptions(options);
     const { transport } = this.#parts;
-    if (transport.getfile) return await transport.getfile(remotePath, localPath, options);
-    await getOver(this.#compiler("getfile"), remotePath, localPath, options);
+    if (transport.getfile && isPlainCopy(options)) {
+      return await ownCopy(
+        "remote",
+        remotePath,
+        options,
+        (narrow) => transport.getfile!(remotePath, localPath, narrow),
+      );
+    }
+    await copyFiles(this.#remoteSide(), remotePath, localSide(), localPath, options);
   }
 
   /**
-   * Copies a local file to a path of the remote side: by the transport's own means if it has some, else over
-   * the connection. The destination appears when it is complete, or not at all.
+   * Copies a local file to a path of the remote side, or with `recursive` a folder. All that is said of
+   * {@linkcode Connection.getfile} holds here too, but that a link which leads out of a folder is made as it is.
    */
-  async putfile(localPath: string, remotePath: string, options: CopyOptions = {}): Promise<void> {
+  async putfile(localPath: string, remotePath: string, options: FileOptions = {}): Promise<void> {
+    checkFileOptions(options);
     const { transport } = this.#parts;
-    if (transport.putfile) return await transport.putfile(localPath, remotePath, options);
-    await putOver(this.#compiler("putfile"), localPath, remotePath, options);
+    if (transport.putfile && isPlainCopy(options)) {
+      return await ownCopy(
+        "local",
+        localPath,
+        options,
+        (narrow) => transport.putfile!(localPath, remotePath, narrow),
+      );
+    }
+    await copyFiles(localSide(), localPath, this.#remoteSide(), remotePath, options);
   }
 
-  #compiler(what: string): Compile {
-    if (this.#parts.banner.runtime === "python") {
-      throw new TypeError(`Cannot ${what}: this transport has no file copy of its own`);
-    }
-    return (source) => this.compile(source);
+  #remoteSide(): Side {
+    const files = this.#stub(["files"]) as Files;
+    return { files, name: "remote", windows: /^win/i.test(this.#parts.banner.platform) };
   }
 
   /** Ends the remote interpreter; resolves when nothing of it is left here. May be called more than once. */

@@ -76,17 +76,27 @@ export type RemoteMembers<T> =
   & Disposable
   & AsyncDisposable;
 
-/** What may be passed where the remote expects a `T`: that, its promise, or a reference to a remote one. */
+/**
+ * What may be passed where the remote expects a `T`: that, a reference to a remote one, or the result of a call
+ * that has not come yet. A promise of this side is no such result: it arrives as a promise.
+ */
 export type Local<T> =
-  | T
-  | Promise<T>
-  | Promise<Remote<T>>
-  | Remote<T>
-  | (T extends AnyFunction ? LocalFunction<T> : never)
-  | (T extends Plain | AnyFunction ? never
-    : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
-    : T extends object ? { [K in keyof T]: Local<T[K]> }
-    : never);
+  | (Promise<Remote<T>> & Disposable)
+  // Of functions one call signature and no more, so that the parameters of a callback have types.
+  | LocalFunctions<T>
+  | (HasFunction<T> extends true ? LocalData<Exclude<T, AnyFunction>> : LocalData<T> | Untyped);
+
+type HasFunction<T> = [Extract<T, AnyFunction>] extends [never] ? false : true;
+
+type LocalFunctions<T> = T extends AnyFunction ? LocalFunction<T> : never;
+
+// Not one member of a union after the other: the promise of a boolean is none of true, and none of false.
+type LocalData<T> = [T] extends [never] ? never : T | Remote<T> | LocalParts<T>;
+
+type LocalParts<T> = T extends Plain ? never
+  : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
+  : T extends object ? { [K in keyof T]: Local<T[K]> }
+  : never;
 
 /** A callback: it gets what is remote as such, and may answer with a promise. */
 type LocalFunction<T extends AnyFunction> = (
@@ -127,6 +137,10 @@ export interface UntypedMembers {
   new (...args: unknown[]): Untyped;
   /** A member. */
   readonly [key: string]: Untyped;
+  /** Gives it back early. */
+  [Symbol.dispose](): void;
+  /** Lets it dispose of itself, and gives it back. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 type Module<T> = RemotePromise<T>;

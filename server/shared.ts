@@ -8,6 +8,7 @@ import { open } from "../protocol/access.ts";
 import { ConnectionLostError } from "../protocol/errors.ts";
 import { type Limits, resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
+import { makeFiles } from "../runtime/js/files.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "../runtime/js/root.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
 import type { Log } from "./log.ts";
@@ -106,6 +107,7 @@ class Client implements Served {
   readonly #channel: SocketChannel;
   readonly #options: SharedOptions;
   readonly #session: Session;
+  readonly #files = makeFiles();
   #settings: Settings = {};
   #lastSeen = performance.now();
   #lastActive = performance.now();
@@ -126,7 +128,7 @@ class Client implements Served {
     this.over = new Promise((resolve) => this.#settle = resolve);
     this.#session = new Session({
       access: open,
-      root: makeRoot(() => this.#settings),
+      root: makeRoot(() => this.#settings, this.#files.files),
       context: calls,
       limits: options.limits,
       send: (bytes) => {
@@ -203,6 +205,7 @@ class Client implements Served {
   }
 
   async #finish(reason: Error): Promise<void> {
+    this.#files.abandon();
     this.#drained?.();
     // The farewell, if there is one, must not wait for a client that does not read.
     const isWritten = await new Promise<boolean>((resolve) => {
