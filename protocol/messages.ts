@@ -132,13 +132,14 @@ export type ReleaseMessage = [op: typeof Op.release, counts: number[]];
 export type CancelMessage = [op: typeof Op.cancel, id: Id, reason?: unknown, form?: Form];
 /** `amount` bytes more (for an iterator: bytes of the items' text) on channel `channel`. */
 export type CreditMessage = [op: typeof Op.credit, channel: Id, amount: number];
-/** `items` is a value: an array. */
+/** `items` is a value: an array. `cost`: how much credit they use, in bytes, as their source counts. */
 export type ItemsMessage = [
   op: typeof Op.items,
   channel: Id,
   items: unknown,
   form?: Form,
   blobs?: number[],
+  cost?: number,
 ];
 /**
  * The last message of a channel's source. `value` is its error if `failed` is 1, else what an iterator

@@ -580,8 +580,9 @@ export class Session implements FrameSink, ChannelPort, Border {
         const channel = -integer(message[1]);
         const size = JSON.stringify(message[2]).length;
         const [, , items, form, blobs] = message;
-        const cost = blobSize(blobs) + size;
-        this.#inOrder(channel, blobs, attachments, (held) => {
+        const cost = claimedCost(message[5], blobSize(blobs) + size);
+        const awaited = Array.isArray(blobs) && blobs.length === 0 ? undefined : blobs;
+        this.#inOrder(channel, awaited, attachments, (held) => {
           const inflow = this.#inflow(channel);
           const decoded = this.#decode(items, form, held);
           if (!Array.isArray(decoded)) throw new ProtocolError("The peer sent malformed items");
@@ -1077,12 +1078,10 @@ export class Session implements FrameSink, ChannelPort, Border {
     try {
       const { text, form } = encode(items, outgoing, "item", this.limits.depth);
       const { blobs } = outgoing;
-      this.#add(
-        `[${Op.items},${channel},${text}` +
-          (blobs.length > 0 ? `,${form},[${blobs.join()}]]` : form === 1 ? ",1]" : "]"),
-      );
+      const size = text.length + blobSize(blobs);
+      this.#add(`[${Op.items},${channel},${text},${form},[${blobs.join()}],${size}]`);
       outgoing.sent();
-      return text.length + blobSize(blobs);
+      return size;
     } catch (error) {
       outgoing.withdraw();
       throw error;
@@ -1231,6 +1230,18 @@ function signalOf({ signal, timeout }: CallOptions): AbortSignal | undefined {
   if (timeout === undefined) return signal;
   const late = AbortSignal.timeout(timeout);
   return signal ? AbortSignal.any([signal, late]) : late;
+}
+
+/**
+ * What the source of a channel says that its message costs. An interpreter of another language writes numbers and strings
+ * in another length; a source that claims far too little would not be held back.
+ */
+function claimedCost(claimed: unknown, measured: number): number {
+  if (claimed === undefined) return measured;
+  if (count(claimed) * 4 < measured) {
+    throw new ProtocolError("The peer sent items that are larger than it says");
+  }
+  return claimed as number;
 }
 
 function blobSize(blobs: unknown): number {
