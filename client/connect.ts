@@ -24,6 +24,7 @@ import {
 } from "../runtime/runtimes.ts";
 import { ConnectionError } from "../transport/errors.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
+import { callContext } from "./context.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
@@ -215,8 +216,10 @@ class Attempt {
     const sink = openSink(transport);
 
     this.#stage = "banner";
+    const context = this.#runtime.threads ? await this.#before(callContext()) : undefined;
     const session: Session = new Session({
       access: closed,
+      context,
       limits,
       send: (bytes) => sink.write(bytes),
       gcEnabled: () => parts.gcEnabled,
@@ -353,7 +356,8 @@ class Attempt {
     throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
       ...details(),
       status: status?.signal ?? status?.code ?? undefined,
-      hint: `does "${program}" run there, and is it a ${this.#runtime.name}?`,
+      hint: this.#runtime.hint?.(String(this.#tail)) ??
+        `does "${program}" run there, and is it a ${this.#runtime.name}?`,
     });
   }
 

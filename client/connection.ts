@@ -97,6 +97,11 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
     return this.#stub(["globals"]) as R extends "python" ? Anything : Globals;
   }
 
+  /** Python's own functions and classes: `await con.builtins.len(list)`. */
+  get builtins(): R extends "python" ? Anything : never {
+    return this.#stub(["builtins"]) as R extends "python" ? Anything : never;
+  }
+
   /** The transport; its streams are locked while the connection holds them. */
   get transport(): BaseTransport {
     return this.#parts.transport;

@@ -72,10 +72,15 @@ export function startCommand(
   interpreter: readonly string[],
   options: StartOptions,
 ): string[] {
-  const wrapper = interpreter.slice(0, -1);
-  const program = interpreter.at(-1)!;
+  // Flags at the end are the interpreter's own: `["python3", "-I"]`.
+  const flags = interpreter.length - 1 -
+    interpreter.findLastIndex((word, i) => i === 0 || !word.startsWith("-"));
+  const at = interpreter.length - 1 - flags;
+  const wrapper = interpreter.slice(0, at);
+  const program = interpreter[at]!;
   const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
-  const words = [program, ...runtime.args(options)].map(shellWord).join(" ");
+  const words = [program, ...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
+    .join(" ");
   // What else the shell has open is none of the interpreter's business.
   const script = `${env.join("")}exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
   return [...wrapper, "sh", "-c", script];
@@ -120,6 +125,8 @@ export interface Banner {
   readonly pid: number;
   /** Its operating system. */
   readonly platform: string;
+  /** Does it run several calls at once? */
+  readonly threads?: boolean;
 }
 
 const MARK = new TextEncoder().encode("\nPUSHY/");

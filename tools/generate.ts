@@ -4,6 +4,8 @@
  * @module
  */
 
+import { minifyPython } from "./minify_python.ts";
+
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname);
 
 async function bundle(entry: string): Promise<string> {
@@ -28,6 +30,13 @@ function moduleOf(what: string, source: string): string {
     `/** ${what} */\nexport const source: string = ${JSON.stringify(source)};\n`;
 }
 
+/** Compiling takes Python longer than connecting: what the first result does not need comes as a string. */
+async function pythonAgent(): Promise<string> {
+  const source = await Deno.readTextFile(`${root}runtime/python/agent.py`);
+  const [first, rest] = minifyPython(source, "# ==== rest");
+  return `REST=${JSON.stringify(rest)}\n${first}`;
+}
+
 const files: [path: string, make: () => Promise<string>][] = [
   [
     "runtime/generated/js_agent.ts",
@@ -36,6 +45,10 @@ const files: [path: string, make: () => Promise<string>][] = [
         "The JavaScript agent.",
         await bundle("runtime/js/agent.ts") + "\n//# sourceURL=pushy:agent",
       ),
+  ],
+  [
+    "runtime/generated/py_agent.ts",
+    async () => moduleOf("The Python agent.", await pythonAgent()),
   ],
 ];
 
