@@ -26,6 +26,8 @@ export {
   kwargs,
   type ModulesOf,
   release,
+  type ScopeOf,
+  type UntypedOf,
 } from "./client/connection.ts";
 export type { KeepAlive } from "./client/link.ts";
 export type { OutputOption } from "./client/output.ts";

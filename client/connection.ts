@@ -38,6 +38,12 @@ type AnyFunction = (...args: any[]) => unknown;
 // deno-lint-ignore no-explicit-any
 type Anything = any;
 
+/** What a call gives of which nothing is known: for Python `any`, as its types cannot be known here. */
+export type UntypedOf<R extends RuntimeName> = R extends "python" ? Anything : Untyped;
+
+/** The variables of a scope, as a connection to a runtime has them. */
+export type ScopeOf<R extends RuntimeName> = R extends "python" ? Anything : Scope;
+
 /** The remote modules, as a connection to a runtime has them. */
 export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : Modules;
 
@@ -159,8 +165,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * console.log(await path.join("a", "b"));
    * ```
    */
-  import<M = unknown>(name: string): unknown extends M ? Untyped : RemotePromise<M> {
-    return this.#call("import", [name]) as unknown extends M ? Untyped : RemotePromise<M>;
+  import<M = unknown>(name: string): unknown extends M ? UntypedOf<R> : RemotePromise<M> {
+    return this.#call("import", [name]) as unknown extends M ? UntypedOf<R> : RemotePromise<M>;
   }
 
   /**
@@ -170,9 +176,12 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * Without a scope it is evaluated in the connection's own, which keeps what is declared in it. The source is
    * JavaScript: types are not removed from it.
    */
-  eval<T = unknown>(code: string, scope?: Scope): unknown extends T ? Untyped : RemotePromise<T> {
+  eval<T = unknown>(
+    code: string,
+    scope?: Scope,
+  ): unknown extends T ? UntypedOf<R> : RemotePromise<T> {
     const args = scope === undefined ? [code] : [code, scope];
-    return this.#call("eval", args) as unknown extends T ? Untyped : RemotePromise<T>;
+    return this.#call("eval", args) as unknown extends T ? UntypedOf<R> : RemotePromise<T>;
   }
 
   /**
@@ -185,8 +194,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   }
 
   /** Makes a scope: variables that outlive the code which made them. They are its properties. */
-  scope(initial: Record<string, unknown> = {}): Scope {
-    return this.#call("scope", [initial]) as Scope;
+  scope(initial: Record<string, unknown> = {}): ScopeOf<R> {
+    return this.#call("scope", [initial]) as ScopeOf<R>;
   }
 
   /**
@@ -209,7 +218,7 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    */
   compile<F extends AnyFunction>(source: F, options?: CompileOptions): RemotePromise<F>;
   /** Makes a remote function of its source. */
-  compile(source: string, options?: CompileOptions): Untyped;
+  compile(source: string, options?: CompileOptions): UntypedOf<R>;
   compile(source: string | AnyFunction, options: CompileOptions = {}): unknown {
     const text = typeof source === "string" ? source : this.#sourceOf(source);
     const { scope } = options;

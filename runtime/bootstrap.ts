@@ -82,7 +82,10 @@ export function startCommand(
   const words = [program, ...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
     .join(" ");
   // What else the shell has open is none of the interpreter's business.
-  const script = `${env.join("")}exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
+  // A standard error that is closed cannot be passed on.
+  const script = `true >&2||exec 2>/dev/null;${
+    env.join("")
+  }exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
   return [...wrapper, "sh", "-c", script];
 }
 

@@ -776,7 +776,7 @@ TICK = 5
 
 class Thread:
     """A thread that runs calls."""
-    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "__weakref__")
+    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "printed", "__weakref__")
 
     def __init__(self):
         self.lock = _thread.allocate_lock()
@@ -785,6 +785,10 @@ class Thread:
         self.stack = []
         self.ident = _thread.get_ident()
         self.waiting = 0
+        # One for each thread: a poll object serves one at a time.
+        poll = select.poll()
+        poll.register(print_read, 1)
+        self.printed = poll.poll
         local.thread = self
 
     def wake(self):
@@ -827,7 +831,7 @@ def perform(answer, thread):
         value = error
         state = FAILED
         ended(answer, thread)
-    if printing.poll(0) or pump_lock.locked():
+    if thread.printed(0) or pump_lock.locked():
         drain()
     kind = type(value)
     if state == DONE and kind not in SCALARS and hasattr(kind, "__await__"):
@@ -1167,7 +1171,8 @@ pump_lock = _thread.allocate_lock()
 def drain():
     """Takes what came through descriptor 1: from children, and from whoever writes to it by number."""
     with pump_lock:
-        while printing.poll(0):
+        printed = current().printed
+        while printed(0):
             output(1, os.read(print_read, 65536))
 
 
@@ -1176,17 +1181,15 @@ def drain():
 
 def start(path):
     """Runs the agent. `path` is the module path, without what the loader has put aside."""
-    global main, printing, print_read, wake_read, wake_write
+    global main, print_read, wake_read, wake_write
     for fd in (READ, WRITE):
         os.set_blocking(fd, True)
         os.set_inheritable(fd, False)
-    main = Thread()
     print_read, print_write = os.pipe()
+    main = Thread()
     os.dup2(print_write, 1)
     os.close(print_write)
     wake_read, wake_write = os.pipe()
-    printing = select.poll()
-    printing.register(print_read, 1)
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream = io.TextIOWrapper(Output(fd), "utf-8", "backslashreplace", "\n", False, True)
         stream.mode = "w"
