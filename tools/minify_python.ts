@@ -142,7 +142,8 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
     if (KEYWORDS.has(text)) continue;
     count.set(text, (count.get(text) ?? 0) + 1);
     if (inClass.at(-1) && nesting === 0 && (before === "def" || after === "=")) fixed.add(text);
-    if (importing || before === "." || nesting > 0 && after === "=" || text.startsWith("__")) {
+    // The names of classes are shown to users.
+    if (importing || before === "class" || before === "." || nesting > 0 && after === "=" || text.startsWith("__")) {
       fixed.add(text);
     }
     const parameter = nesting > 0;

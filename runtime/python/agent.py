@@ -2302,12 +2302,14 @@ def on_cancel(message, attached):
         return
     answer.wanted = True
     with cancel_lock:
-        answer.cancelled = True
+        # 2: it is to be raised where the call waits; 1: it has been raised.
+        answer.cancelled = 2
         thread = answer.thread
-        if thread and thread.stack[-1] is answer:
+        if thread:
             if thread.waiting:
                 thread.wake()
-            else:
+            elif thread.stack[-1] is answer:
+                answer.cancelled = 1
                 raise_in(thread, Cancelled)
             return
     if answer.task:
@@ -2340,9 +2342,7 @@ def block(thread, ready, timeout=None):
     waiters.append(thread)
     try:
         while not ready():
-            if thread.stack and thread.stack[-1].cancelled:
-                thread.stack[-1].cancelled = False
-                raise Cancelled("The call was cancelled")
+            raise_if_cancelled(thread)
             if thread.inbox:
                 waiters.remove(thread)
                 before, thread.waiting = thread.waiting, 0
@@ -2376,6 +2376,15 @@ def block(thread, ready, timeout=None):
             thread.waiting -= 1
         if waiters and not baton.locked():
             pass_on()
+        if asleep:
+            wake_watcher()
+    raise_if_cancelled(thread)
+
+
+def raise_if_cancelled(thread):
+    if thread.stack and thread.stack[-1].cancelled == 2:
+        thread.stack[-1].cancelled = 1
+        raise Cancelled("The call was cancelled")
 
 
 def flood():
@@ -2888,12 +2897,9 @@ class RemoteIterator:
 
     def __del__(self):
         # A lock may be held by the thread that this runs in.
-        queue.append(lambda: self_stop(inflow))if False else forget_inflow(self.inflow)
-
-
-def forget_inflow(inflow):
-    if not inflow.stopped:
-        queue.append(lambda: inflow.stop(True, "it was dropped"))
+        inflow = self.inflow
+        if not inflow.stopped:
+            queue.append(lambda: inflow.stop(True, "it was dropped"))
 
 
 class Pump(Outflow):

@@ -186,7 +186,7 @@ for (const { path, version, pypy } of PYTHONS) {
       let ended!: (kind: string) => void;
       const end = new Promise<string>((resolve) => ended = resolve);
       const call = py.with({ signal: control.signal }).compile(
-        "def f(started, ended):\n started()\n try:\n  while True: pass\n except BaseException as e:\n  ended(type(e).__name__)\n  raise",
+        "def f(started, ended):\n try:\n  started()\n  while True: pass\n except BaseException as e:\n  ended(type(e).__name__)\n  raise",
       )(started, ended);
       const rejected = assertRejects(async () => await call, Error, "enough");
       await running;
