@@ -223,6 +223,16 @@ export class Inflow {
     );
   }
 
+  /** Waits until the source has ended: the program stays alive for that. */
+  async whenFinished(): Promise<{ failed: boolean; value: unknown }> {
+    this.#port.waiting(true);
+    try {
+      return await this.finished;
+    } finally {
+      this.#port.waiting(false);
+    }
+  }
+
   /** Gives credit for what was used; `hungry` if the reader is waiting for more. */
   grant(hungry = false): void {
     if (this.#ended || this.#stopped) return;

@@ -282,7 +282,7 @@ export class RemoteIterator implements AsyncIterableIterator<unknown> {
       this.#items = [];
       this.#at = 0;
       this.#inflow.stop(true, undefined);
-      const end = await this.#inflow.finished;
+      const end = await this.#inflow.whenFinished();
       if (end.failed) throw end.value;
     }
     return { done: true, value };
