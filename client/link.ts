@@ -132,6 +132,8 @@ export class Link {
   #timer: ReturnType<typeof setInterval> | undefined;
   #tick: ReturnType<typeof setInterval> | undefined;
   #closing: Promise<TransportStatus> | undefined;
+  #readAll!: () => void;
+  readonly #read = new Promise<void>((resolve) => this.#readAll = resolve);
 
   /** Starts to move bytes. */
   constructor(options: LinkOptions) {
@@ -162,7 +164,8 @@ export class Link {
         if (bytes === null) break;
         this.#seen();
         session.receive(bytes);
-        if (session.closeReason) break;
+        // What still comes is read, so that nothing of the process stays open.
+        if (session.closeReason) void this.close();
         for (const output of outputs) {
           // A flood of output that nobody reads holds up the connection, not the memory.
           if (output.waiting > outputBytes) await output.drained();
@@ -171,6 +174,7 @@ export class Link {
     } catch (error) {
       failure = error;
     }
+    this.#readAll();
     if (!session.closeReason) session.end(await this.#lossReason(failure));
     await this.close();
   }
@@ -248,7 +252,7 @@ export class Link {
     const status = await transport.close();
     await within(
       1000,
-      Promise.all([this.#options.stderr.done, ...outputs.map((o) => o.drained())]),
+      Promise.all([this.#read, this.#options.stderr.done, ...outputs.map((o) => o.drained())]),
     );
     return status;
   }

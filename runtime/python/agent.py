@@ -23,7 +23,7 @@ try:
 except ImportError:
     from struct import Struct
     make_encoder = make_scanner = None
-    from json.encoder import py_encode_basestring_ascii as quote
+    from json.encoder import encode_basestring_ascii as quote
     from json import dumps, loads
 
 G = globals()
