@@ -52,16 +52,16 @@ def later(name):
 
 def bring(name):
     """Imports a module of the standard library, whatever the working folder has under that name."""
-    found = sys.modules.get(name)
-    if found is None:
+    with load_lock:
         path = sys.path[:]
-        sys.path[:] = [folder for folder in path if folder]
         try:
+            if name not in sys.modules:
+                sys.path[:] = [folder for folder in path if folder]
+            # One that another thread is about to import is waited for.
             __import__(name)
         finally:
             sys.path[:] = path
-        found = sys.modules[name]
-    return found
+    return sys.modules[name]
 
 
 # ---- limits
