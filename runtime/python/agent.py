@@ -776,7 +776,7 @@ TICK = 5
 
 class Thread:
     """A thread that runs calls."""
-    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "printed", "__weakref__")
+    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "working", "printed", "__weakref__")
 
     def __init__(self):
         self.lock = _thread.allocate_lock()
@@ -785,6 +785,7 @@ class Thread:
         self.stack = []
         self.ident = _thread.get_ident()
         self.waiting = 0
+        self.working = False
         # One for each thread: a poll object serves one at a time.
         poll = select.poll()
         poll.register(print_read, 1)
@@ -812,7 +813,11 @@ def perform(answer, thread):
     if asleep:
         wake_watcher()
     if answer.__class__ is not Answer:
-        answer()
+        thread.working = True
+        try:
+            answer()
+        finally:
+            thread.working = False
         return
     if answer.cancelled:
         settle(answer, FAILED, Cancelled("The call was cancelled before it began"))
@@ -858,10 +863,13 @@ def pass_on():
         pass
 
 
-def rouse():
-    """Finds a thread for what is in the queue."""
+def rouse(stuck=False):
+    """Finds a thread for what is in the queue: the main one, if it is at no call."""
     if main_idle:
         main.wake()
+        return
+    if not (stuck or main.stack or main.working):
+        # It looks into the queue before it waits again.
         return
     try:
         idle.pop().wake()
@@ -997,7 +1005,7 @@ def watch():
                 reading = True
             if queue:
                 for i in range(min(len(queue), max(1, workers))):
-                    rouse()
+                    rouse(True)
             for pump in list(pumps):
                 attempt(pump.send)
             flush()
