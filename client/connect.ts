@@ -32,6 +32,7 @@ import {
   Link,
   openSink,
   openSource,
+  type Sink,
   type Source,
   within,
 } from "./link.ts";
@@ -113,6 +114,7 @@ class Attempt {
   #stage = "resolve";
   #command: string[] = [];
   #transport: BaseTransport | undefined;
+  #sink: Sink | undefined;
 
   constructor(
     target: string,
@@ -145,6 +147,7 @@ class Attempt {
       return await this.#connect();
     } catch (error) {
       // What was opened is closed before the error is told, but a transport that cannot end does not hold it up.
+      this.#sink?.close();
       if (this.#transport) await within(5000, this.#transport.close());
       if (error instanceof Late) throw this.#lateError(connectTimeout);
       throw error;
@@ -213,7 +216,7 @@ class Attempt {
     this.#transport = transport;
     const following = followStderr(transport, this.#tail);
     const source = openSource(transport);
-    const sink = openSink(transport);
+    const sink = this.#sink = openSink(transport);
 
     this.#stage = "banner";
     const context = this.#runtime.threads ? await this.#before(callContext()) : undefined;

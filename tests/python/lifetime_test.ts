@@ -44,7 +44,7 @@ Deno.test({
       const py = await connect("local:", { runtime: "python", interpreter: ${
       JSON.stringify(PYTHON!.path)
     } });
-      py.compile("def f(p):\\n p()\\n while True: pass")(() => console.log(py.interpreter.pid));
+      await py.compile("def f(p):\\n p()\\n while True: pass")(() => console.log(py.interpreter.pid));
     `;
     const program = new Deno.Command(Deno.execPath(), {
       args: ["eval", "--no-config", script],
