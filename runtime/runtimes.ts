@@ -103,7 +103,8 @@ c=r(int(h[1:],16))
 if h[:1]==b"d":
  import zlib
  c=zlib.decompress(c,-15)
-g={"__name__":"pushy:agent"}
+c,d=c.split(b"\\n#REST\\n")
+g={"__name__":"pushy:agent","REST":d}
 exec(compile(c,"pushy:agent","exec"),g)
 g["start"](p)
 `;

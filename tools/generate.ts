@@ -34,7 +34,7 @@ function moduleOf(what: string, source: string): string {
 async function pythonAgent(): Promise<string> {
   const source = await Deno.readTextFile(`${root}runtime/python/agent.py`);
   const [first, rest] = minifyPython(source, "# ==== rest");
-  return `REST=${JSON.stringify(rest)}\n${first}`;
+  return `${first}\n#REST\n${rest}`;
 }
 
 const files: [path: string, make: () => Promise<string>][] = [

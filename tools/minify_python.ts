@@ -9,6 +9,8 @@
  */
 
 interface Token {
+  /** Its name is only known in the function that it stands in. */
+  renamed?: string;
   readonly kind: "name" | "number" | "string" | "operator" | "newline" | "indent" | "dedent";
   readonly text: string;
   /** How deep in brackets it stands. */
@@ -143,7 +145,10 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
     count.set(text, (count.get(text) ?? 0) + 1);
     if (inClass.at(-1) && nesting === 0 && (before === "def" || after === "=")) fixed.add(text);
     // The names of classes are shown to users.
-    if (importing || before === "class" || before === "." || nesting > 0 && after === "=" || text.startsWith("__")) {
+    if (
+      importing || before === "class" || before === "." || nesting > 0 && after === "=" ||
+      text.startsWith("__")
+    ) {
       fixed.add(text);
     }
     const parameter = nesting > 0;
@@ -193,6 +198,119 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
   return short;
 }
 
+/** What is defined outside of functions. */
+function globalNames(tokens: readonly Token[]): Set<string> {
+  const names = new Set<string>();
+  let depth = 0;
+  let functions: number | undefined;
+  for (let i = 0; i < tokens.length; i++) {
+    const { kind, text, nesting } = tokens[i]!;
+    if (kind === "indent") depth++;
+    if (kind === "dedent") {
+      depth--;
+      if (functions !== undefined && depth <= functions) functions = undefined;
+    }
+    const before = tokens[i - 1]?.text;
+    if (functions !== undefined || kind !== "name") continue;
+    if (before === "def" || before === "class") {
+      names.add(text);
+      if (before === "def") functions = depth;
+    } else if (nesting === 0 && /^[=,]$/.test(tokens[i + 1]?.text ?? "") && before !== ".") {
+      names.add(text);
+    } else if (before === "import" || before === "as" || before === "for" || before === ",") {
+      names.add(text);
+    }
+  }
+  return names;
+}
+
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** Short names for what is only known in one function, functions inside it included. */
+function shortLocals(tokens: Token[], globals: ReadonlyMap<string, string>, known: Set<string>) {
+  for (let i = 0, depth = 0; i < tokens.length; i++) {
+    if (tokens[i]!.kind === "indent") depth++;
+    if (tokens[i]!.kind === "dedent") depth--;
+    // A method's class is one deep; what is deeper belongs to a function that was seen.
+    if (tokens[i]!.text !== "def" || depth > 1) continue;
+    let end = i;
+    let inner = 0;
+    for (; end < tokens.length; end++) {
+      if (tokens[end]!.kind === "indent") inner++;
+      if (tokens[end]!.kind === "dedent" && --inner === 0) break;
+    }
+    shortLocalsOf(tokens.slice(i, end), globals, known);
+    i = end - 1;
+  }
+}
+
+function shortLocalsOf(unit: Token[], globals: ReadonlyMap<string, string>, known: Set<string>) {
+  const bound = new Set<string>();
+  const outside = new Set<string>();
+  const keywords = new Set<Token>();
+  const isName = (token: Token | undefined) => token?.kind === "name" && !KEYWORDS.has(token.text);
+  for (let i = 0, start = 0; i < unit.length; i++) {
+    const { kind, text, nesting } = unit[i]!;
+    if (kind === "newline" || kind === "indent" || kind === "dedent") start = i + 1;
+    if (text === "def" || text === "lambda") {
+      const isDef = text === "def";
+      if (isDef && i > 0 && isName(unit[i + 1])) bound.add(unit[i + 1]!.text);
+      const first = isDef ? i + 3 : i + 1;
+      const level = isDef ? nesting + 1 : nesting;
+      for (let j = first; j < unit.length && unit[j]!.nesting >= level; j++) {
+        const token = unit[j]!;
+        if (!isDef && token.text === ":" && token.nesting === level) break;
+        const before = unit[j - 1]!.text;
+        if (isName(token) && token.nesting === level && /^(\(|,|\*\*?|lambda)$/.test(before)) {
+          bound.add(token.text);
+          keywords.delete(token);
+          if (unit[j + 1]?.text === "=") unit[j]!.renamed = "";
+        }
+      }
+    }
+    if (text === "for") {
+      for (let j = i + 1; unit[j]!.text !== "in"; j++) {
+        if (isName(unit[j])) bound.add(unit[j]!.text);
+      }
+    }
+    if (text === "as" && isName(unit[i + 1])) bound.add(unit[i + 1]!.text);
+    if (text === "global" || text === "import") {
+      for (let j = i + 1; unit[j]!.kind !== "newline"; j++) outside.add(unit[j]!.text);
+    }
+    if (text === "=" && nesting === 0) {
+      for (let j = start; j < i; j++) {
+        const after = unit[j + 1]!.text;
+        if (
+          isName(unit[j]) && unit[j]!.nesting === 0 && unit[j - 1]?.text !== "." &&
+          !/^[.([]$/.test(after)
+        ) bound.add(unit[j]!.text);
+      }
+    }
+    if (text === "=" && nesting > 0 && unit[i - 1]!.renamed === undefined) {
+      keywords.add(unit[i - 1]!);
+    }
+  }
+  const mine = (token: Token, i: number) =>
+    isName(token) && bound.has(token.text) && !outside.has(token.text) && !known.has(token.text) &&
+    unit[i - 1]?.text !== "." && !keywords.has(token) && !token.text.startsWith("__");
+  const used = new Set<string>();
+  unit.forEach((token, i) => {
+    if (isName(token) && !mine(token, i)) used.add(globals.get(token.text) ?? token.text);
+  });
+  const short = new Map<string, string>();
+  let next = 0;
+  unit.forEach((token, i) => {
+    // The name of the function itself is known outside.
+    if (i === 1 || !mine(token, i)) return;
+    let name = short.get(token.text);
+    if (name === undefined) {
+      do name = next < LETTERS.length ? LETTERS[next++]! : `l${next++}`; while (used.has(name));
+      short.set(token.text, name);
+    }
+    token.renamed = name;
+  });
+}
+
 function print(tokens: readonly Token[], short: ReadonlyMap<string, string>): string {
   let text = "";
   let depth = 0;
@@ -208,9 +326,10 @@ function print(tokens: readonly Token[], short: ReadonlyMap<string, string>): st
     } else {
       if (lineStart) text += " ".repeat(depth);
       lineStart = false;
-      const word = token.kind === "name" ? short.get(token.text) ?? token.text : token.text;
-      const glued = last !== undefined && /[\w"']$/.test(last.text) && /^[\w"']/.test(word) &&
-        !(last.kind === "string" && token.kind !== "string" && false);
+      const word = token.kind === "name"
+        ? token.renamed || (short.get(token.text) ?? token.text)
+        : token.text;
+      const glued = last !== undefined && /[\w"']$/.test(last.text) && /^[\w"']/.test(word);
       text += glued ? " " + word : word;
       last = token;
     }
@@ -224,6 +343,8 @@ export function minifyPython(source: string, mark: string): [first: string, rest
   const parts = [source.slice(0, line + 1), source.slice(line + 1)];
   const tokens = parts.map((part) => withoutDocstrings(tokenize(part)));
   const short = shortNames(tokens.flat());
+  const globals = globalNames(tokens.flat());
+  for (const part of tokens) shortLocals(part, short, globals);
   const [first, rest] = tokens.map((part) => print(part, short));
   return [first!, rest!];
 }
