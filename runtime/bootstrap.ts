@@ -79,13 +79,19 @@ export function startCommand(
   const wrapper = interpreter.slice(0, at);
   const program = interpreter[at]!;
   const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
-  const words = [program, ...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
+  const names = [runtime.program, ...runtime.alternatives].join(" ");
+  // A host may have it under another name: the first that is there is taken.
+  const search = interpreter.length === 1 && program === runtime.program &&
+      runtime.alternatives.length > 0
+    ? `i=${program};for j in ${names};do if command -v $j >/dev/null 2>&1;then i=$j;break;fi;done;`
+    : "";
+  const words = [...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
     .join(" ");
   // What else the shell has open is none of the interpreter's business.
   // A standard error that is closed cannot be passed on.
-  const script = `true >&2||exec 2>/dev/null;${
-    env.join("")
-  }exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
+  const script = `true >&2||exec 2>/dev/null;${search}${env.join("")}exec ${
+    search ? "$i" : shellWord(program)
+  } ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
   return [...wrapper, "sh", "-c", script];
 }
 
