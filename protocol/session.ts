@@ -97,7 +97,7 @@ const ACKNOWLEDGE = 1000;
 /** One end of a connection. */
 export class Session implements FrameSink, ChannelPort, Border {
   readonly limits: Limits;
-  readonly exports = new Exports();
+  readonly exports: Exports = new Exports();
   readonly imports: Imports;
   readonly caller: SessionCaller;
   readonly #options: SessionOptions;
