@@ -2983,15 +2983,17 @@ class Pump(Outflow):
         """One turn of it, on whatever thread has time."""
         fetch = self.iterator.__next__
         ready = type(self.iterator) in READY
+        islice = bring("itertools").islice
         append = self.batch.append
         sent = 0
         pumps.add(self)
         try:
             while self.credit > 0 and not self.stopped and sent < 64:
                 if ready:
-                    bring("itertools")
-                    self.batch.extend(sys.modules["itertools"].islice(self.iterator, self.most))
-                    if len(self.batch) < self.most:
+                    most = self.most
+                    items = list(islice(self.iterator, most))
+                    self.batch.extend(items)
+                    if len(items) < most:
                         raise StopIteration
                 else:
                     for i in range(self.most):

@@ -137,6 +137,11 @@ for (const { path, version, pypy } of PYTHONS) {
     for await (const x of py.eval("(i * i for i in range(20000))")) items.push(x);
     assertEquals(items.length, 20000);
     assertEquals(items[19999], 19999 ** 2);
+    for (const source of ["range(150000)", "(i for i in range(150000))"]) {
+      let next = 0;
+      for await (const x of py.eval(source)) assertStrictEquals(x, next++);
+      assertEquals(next, 150000, source);
+    }
     const floats: unknown[] = [];
     for await (const x of py.eval("(i / 7 + 1e16 for i in range(20000))")) floats.push(x);
     assertEquals(floats.length, 20000);
