@@ -78,6 +78,8 @@ class Prompt {
   #reader!: Interface;
   #source = "";
   #running: AbortController | undefined;
+  /** Ctrl-C came between a line and its evaluation. */
+  #stopped = false;
   #lost: Error | undefined;
   #asking = false;
   #left = false;
@@ -173,6 +175,7 @@ class Prompt {
     if (this.#left) return Promise.resolve(null);
     const typed = this.#typed.shift();
     if (typed !== undefined) return Promise.resolve(typed);
+    this.#stopped = false;
     return new Promise((resolve) => {
       this.#lines.push(resolve);
       this.#reader.setPrompt(prompt);
@@ -199,6 +202,11 @@ class Prompt {
   }
 
   async #evaluate(): Promise<void> {
+    if (this.#stopped) {
+      this.#source = "";
+      note("Interrupted\n");
+      return;
+    }
     const running = this.#running = new AbortController();
     try {
       const result = await this.#language.run(this.#con, this.#source, running.signal);
@@ -209,6 +217,7 @@ class Prompt {
       this.#source = "";
       if (error instanceof Interrupted) {
         note("Interrupted\n");
+        this.#running = undefined;
         await this.#checkBusy();
       } else if (error !== this.#lost) {
         note(`${describeError(error).trimEnd()}\n`);
@@ -224,14 +233,17 @@ class Prompt {
       this.#running.abort(new Interrupted());
       return;
     }
-    this.#source = "";
-    if (this.#lines.length === 0) return;
-    note("\n");
-    this.#reader.setPrompt("> ");
     // What was typed is dropped with its line.
     const reader = this.#reader as unknown as { line: string; cursor: number };
     reader.line = "";
     reader.cursor = 0;
+    if (this.#lines.length === 0) {
+      this.#stopped = true;
+      return;
+    }
+    this.#source = "";
+    note("\n");
+    this.#reader.setPrompt("> ");
     this.#reader.prompt();
   }
 

@@ -53,8 +53,10 @@ import {
 
 /** Keyword arguments of a Python call; see `kwargs()`. */
 export class Kwargs {
+  /** The arguments, by name. */
   readonly values: Record<string, unknown>;
 
+  /** Takes the arguments, by name. */
   constructor(values: Record<string, unknown>) {
     this.values = values;
   }

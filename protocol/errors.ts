@@ -120,6 +120,7 @@ function indent(text: string): string {
 
 /** The peer broke the rules of the protocol, or went beyond a limit. The connection is closed. */
 export class ProtocolError extends Error {
+  /** `"ProtocolError"` */
   override readonly name = "ProtocolError";
 }
 
@@ -128,6 +129,7 @@ export class ProtocolError extends Error {
  * has the end of what the remote wrote to its standard error.
  */
 export class ConnectionLostError extends Error {
+  /** `"ConnectionLostError"` */
   override readonly name = "ConnectionLostError";
   /** The exit status of the process at the other end, where it is known. */
   readonly status: number | string | undefined;
@@ -160,6 +162,7 @@ export class ConnectionClosedError extends ConnectionLostError {
 
 /** A value that cannot cross: refused before any byte of it is sent. */
 export class UncrossableError extends TypeError {
+  /** `"UncrossableError"` */
   override readonly name = "UncrossableError";
   /** Where in the call the value stands: `args[0].config.socket`. */
   readonly path: string;

@@ -118,7 +118,8 @@ Deno.test({
   fn: async () => {
     await using guard = leakGuard();
     await using terminal = await prompt(guard);
-    await terminal.line("while (true) {}");
+    await terminal.line("console.log('lo' + 'op'); while (true) {}");
+    await terminal.until(/^loop$/m);
     await terminal.press("C-c");
     await terminal.until("still busy");
     await terminal.line("y");

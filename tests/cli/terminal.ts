@@ -32,7 +32,7 @@ export class Terminal implements AsyncDisposable {
     env: Record<string, string> = {},
     size = { columns: 100, rows: 40 },
   ): Promise<Terminal> {
-    const terminal = new Terminal(`${folder}/tmux`, env);
+    const terminal = new Terminal(`${folder}/tmux_${crypto.randomUUID().slice(0, 8)}`, env);
     // The shell outlives Ctrl-C, and the command: so its last screen can be looked at.
     const script = `trap : INT; ${command}; echo "[ended $?]"; trap '' INT; exec cat`;
     await terminal.#tmux(

@@ -3,7 +3,7 @@ import { CopyError } from "../../client/copy_error.ts";
 import { copyFiles, type FileOptions, localSide, type Side } from "../../client/files.ts";
 import { checkEntry, unsafeLink, unsafeName } from "../../client/tree_names.ts";
 import { leakGuard } from "../support/leaks.ts";
-import { Pair, rootOf } from "../protocol/pair.ts";
+import { Pair } from "../protocol/pair.ts";
 
 const FOLDER = { type: "folder", size: 0, mode: 0o755, mtime: 0 };
 const FILE = { type: "file", size: 4, mode: 0o644, mtime: 0 };
@@ -25,7 +25,7 @@ function lying(entries: unknown[], more: Record<string, unknown> = {}): Record<s
 
 async function get(root: unknown, to: string, options: FileOptions = {}): Promise<void> {
   await using pair = new Pair(root);
-  const remote: Side = { files: rootOf(pair).files, name: "remote", windows: false };
+  const remote: Side = { files: pair.root.files, name: "remote", windows: false };
   await copyFiles(remote, "/remote", localSide(), to, { recursive: true, ...options });
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Pair, turn } from "./pair.ts";
+import { type Pair, turn } from "./pair.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;

@@ -123,7 +123,6 @@ Deno.test("closed from either side in the middle of it, all settles", async () =
 
 Deno.test("a link that cannot be written to ends the session with the cause", async () => {
   for (const how of ["throws", "rejects"]) {
-    let session: Pair["client"] | undefined;
     const pair = new Pair(conversationRoot(), {
       client: {
         send: () => {
@@ -133,7 +132,7 @@ Deno.test("a link that cannot be written to ends the session with the cause", as
         },
       },
     });
-    session = pair.client;
+    const session = pair.client;
     const unhandled = await unhandledDuring(async () => {
       const caught = converse(pair).map((promise) => promise.catch(() => {}));
       assertEquals(await unsettled(caught), []);
