@@ -18,6 +18,7 @@
 
 export { connect, type ConnectOptions } from "./client/connect.ts";
 export {
+  type Anything,
   byRef,
   type CompileOptions,
   Connection,
@@ -32,11 +33,26 @@ export type { FileOptions } from "./client/files.ts";
 export type { KeepAlive } from "./client/link.ts";
 export type { OutputOption } from "./client/output.ts";
 export type {
+  AnyConstructor,
+  AnyFunction,
+  Call,
   Globals,
+  HasFunction,
+  IsData,
+  ItemOf,
   Local,
+  LocalAll,
+  LocalData,
+  LocalFunction,
+  LocalFunctions,
+  LocalParts,
+  Module,
   Modules,
   Plain,
   Remote,
+  RemoteAll,
+  RemoteConstructor,
+  RemoteFunction,
   RemoteMembers,
   RemotePromise,
   Scope,
@@ -46,6 +62,7 @@ export type {
 export type { TraceEvent } from "./client/trace.ts";
 export { registerTransport } from "./client/targets.ts";
 export type { RefOptions } from "./protocol/access.ts";
+export type { Kwargs } from "./protocol/crossing.ts";
 export {
   ConnectionClosedError,
   ConnectionLostError,

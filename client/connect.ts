@@ -104,6 +104,24 @@ export async function connect<R extends RuntimeName = "deno">(
 
 const DEFAULT_TIMEOUT = 30_000;
 
+/** The options that every transport has. */
+const OPTIONS: readonly string[] = [
+  "runtime",
+  "interpreter",
+  "permissions",
+  "cache",
+  "cwd",
+  "env",
+  "stdout",
+  "stderr",
+  "signal",
+  "connectTimeout",
+  "keepAlive",
+  "gcEnabled",
+  "gcInterval",
+  "limits",
+];
+
 /** One attempt to connect, by stages; whatever it has opened is closed if it fails. */
 class Attempt {
   readonly #target: string;
@@ -169,7 +187,7 @@ class Attempt {
 
   #lateError(timeout: number): Error {
     const summary =
-      `Cannot connect to ${this.#target}: the stage "${this.#stage}" did not end within ` +
+      `Cannot connect to "${this.#target}": the stage "${this.#stage}" did not end within ` +
       `${timeout} ms`;
     const hint = "if the host is only slow, give a larger connectTimeout";
     if (this.#command.length === 0 || this.#stage === "resolve" || this.#stage === "start") {
@@ -214,7 +232,13 @@ class Attempt {
     const stderr = new OutputSink(options.stderr ?? "inherit", 2);
     const local = this.#name === "local";
     const cache = options.cache ?? local;
+    if (options.permissions && this.#runtime.name !== "deno") {
+      throw new TypeError(
+        `Cannot use permissions with ${this.#runtime.name}: only Deno sees to them`,
+      );
+    }
     const module = await this.#before(findTransport(this.#name));
+    this.#checkOptions(module);
     const starts = module.reaches !== "interpreter";
     this.#begin("start");
     this.#command = starts
@@ -294,6 +318,18 @@ class Attempt {
     return connection;
   }
 
+  /** A misspelt option must not be one that is not there. */
+  #checkOptions({ options: own }: TransportModule): void {
+    if (own === undefined) return;
+    for (const name of Object.keys(this.#options)) {
+      if (OPTIONS.includes(name) || own.includes(name)) continue;
+      throw new TypeError(
+        `Cannot use option "${name}": connect() and the transport "${this.#name}:" have ` +
+          [...OPTIONS, ...own].join(", "),
+      );
+    }
+  }
+
   #open(module: TransportModule): Promise<BaseTransport> {
     const {
       runtime: _r,
@@ -343,7 +379,7 @@ class Attempt {
       stderr: String(this.#tail),
       stdout: reader.noise,
     });
-    const what = `Cannot connect to ${this.#target}: `;
+    const what = `Cannot connect to "${this.#target}": `;
     for (;;) {
       let bytes: Uint8Array | null;
       try {

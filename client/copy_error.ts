@@ -80,6 +80,7 @@ const ALIASES: Record<string, CopyErrorCode> = {
  * ```
  */
 export class CopyError extends Error {
+  /** `"CopyError"` */
   override readonly name = "CopyError";
   /**
    * Why: `"ENOENT"`, `"EACCES"`, `"EISDIR"`, `"ENOTDIR"`, `"EEXIST"`, `"ENOSPC"`, `"EROFS"` and `"ENAMETOOLONG"` as the

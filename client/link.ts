@@ -145,6 +145,7 @@ export interface LinkOptions {
 export class Link {
   readonly #options: LinkOptions;
   #lastSeen = performance.now();
+  #lastWatch = performance.now();
   #pinged: number | undefined;
   #unresponsive = false;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -226,6 +227,10 @@ export class Link {
     const { session, keepAlive } = this.#options;
     if (session.closeReason) return;
     const now = performance.now();
+    const asleep = now - this.#lastWatch > keepAlive.interval * 0.4;
+    this.#lastWatch = now;
+    // This side did not look for a while: what the peer answered meanwhile may still be unread.
+    if (asleep && this.#pinged !== undefined) this.#pinged = now;
     if (this.#pinged === undefined) {
       if (now - this.#lastSeen >= keepAlive.interval / 5) {
         this.#pinged = now;

@@ -32,14 +32,16 @@ export type Plain =
   | WritableStream
   | AbortSignal;
 
+/** Any function. */
 // deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => unknown;
+export type AnyFunction = (...args: any[]) => unknown;
+/** Any class. */
 // deno-lint-ignore no-explicit-any
-type AnyConstructor = abstract new (...args: any[]) => unknown;
+export type AnyConstructor = abstract new (...args: any[]) => unknown;
 
 /** Has this type no members that can be called? Then it is data, and crosses by value. */
-type IsData<T> = true extends { [K in keyof T]: T[K] extends AnyFunction ? true : never }[keyof T]
-  ? false
+export type IsData<T> = true extends
+  { [K in keyof T]: T[K] extends AnyFunction ? true : never }[keyof T] ? false
   : true;
 
 /** What a remote `T` is on this side, once it was awaited. */
@@ -60,7 +62,10 @@ export type RemotePromise<T> =
   & RemoteMembers<T>
   & AsyncIterable<Remote<ItemOf<T>>>;
 
-type ItemOf<T> = T extends AsyncIterable<infer I> ? I : T extends Iterable<infer I> ? I : unknown;
+/** What iterating over a `T` gives. */
+export type ItemOf<T> = T extends AsyncIterable<infer I> ? I
+  : T extends Iterable<infer I> ? I
+  : unknown;
 
 /** The members of something remote: each is the promise of what it is there, and functions can be called. */
 export type RemoteMembers<T> =
@@ -76,36 +81,57 @@ export type RemoteMembers<T> =
   & Disposable
   & AsyncDisposable;
 
-/** What may be passed where the remote expects a `T`: that, its promise, or a reference to a remote one. */
+/**
+ * What may be passed where the remote expects a `T`: that, a reference to a remote one, or the result of a call
+ * that has not come yet. A promise of this side is no such result: it arrives as a promise.
+ */
 export type Local<T> =
-  | T
-  | Promise<T>
-  | Promise<Remote<T>>
-  | Remote<T>
-  | (T extends AnyFunction ? LocalFunction<T> : never)
-  | (T extends Plain | AnyFunction ? never
-    : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
-    : T extends object ? { [K in keyof T]: Local<T[K]> }
-    : never);
+  | (Promise<Remote<T>> & Disposable)
+  // Of functions one call signature and no more, so that the parameters of a callback have types.
+  | LocalFunctions<T>
+  | (HasFunction<T> extends true ? LocalData<Exclude<T, AnyFunction>> : LocalData<T> | Untyped);
+
+/** Is one of the members of this union a function? */
+export type HasFunction<T> = [Extract<T, AnyFunction>] extends [never] ? false : true;
+
+/** The callbacks that may be passed where a function of type `T` is expected. */
+export type LocalFunctions<T> = T extends AnyFunction ? LocalFunction<T> : never;
+
+/** What may be passed where data of type `T` is expected. */
+// Not one member of a union after the other: the promise of a boolean is none of true, and none of false.
+export type LocalData<T> = [T] extends [never] ? never : T | Remote<T> | LocalParts<T>;
+
+/** The same for the parts of an array or object. */
+export type LocalParts<T> = T extends Plain ? never
+  : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
+  : T extends object ? { [K in keyof T]: Local<T[K]> }
+  : never;
 
 /** A callback: it gets what is remote as such, and may answer with a promise. */
-type LocalFunction<T extends AnyFunction> = (
+export type LocalFunction<T extends AnyFunction> = (
   ...args: RemoteAll<Parameters<T>>
 ) => unknown;
 
-type RemoteAll<A extends readonly unknown[]> = { [K in keyof A]: Remote<A[K]> };
+/** What the arguments of a callback are here. */
+export type RemoteAll<A extends readonly unknown[]> = { [K in keyof A]: Remote<A[K]> };
 
-type LocalAll<A extends readonly unknown[]> = { [K in keyof A]: Local<A[K]> };
+/** What may be passed for each of these parameters. */
+export type LocalAll<A extends readonly unknown[]> = { [K in keyof A]: Local<A[K]> };
 
-type Call<A extends readonly unknown[], R> = (...args: LocalAll<A>) => RemotePromise<Awaited<R>>;
+/** One signature of a remote function. */
+export type Call<A extends readonly unknown[], R> = (
+  ...args: LocalAll<A>
+) => RemotePromise<Awaited<R>>;
 
-type RemoteConstructor<T> = T extends abstract new (...args: infer A) => infer R
+/** A remote class, to be constructed with `new`. */
+export type RemoteConstructor<T> = T extends abstract new (...args: infer A) => infer R
   ? new (...args: LocalAll<A>) => RemotePromise<R>
   : unknown;
 
+/** A remote function, with up to eight of its overloads. */
 // One line for each number of overloads: a type with fewer does not match a pattern with more.
 // deno-fmt-ignore
-type RemoteFunction<T> =
+export type RemoteFunction<T> =
   T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V; (...g: infer G): infer W; (...h: infer H): infer X } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V> & Call<G, W> & Call<H, X>
   : T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V; (...g: infer G): infer W } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V> & Call<G, W>
   : T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V>
@@ -127,9 +153,14 @@ export interface UntypedMembers {
   new (...args: unknown[]): Untyped;
   /** A member. */
   readonly [key: string]: Untyped;
+  /** Gives it back early. */
+  [Symbol.dispose](): void;
+  /** Lets it dispose of itself, and gives it back. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
-type Module<T> = RemotePromise<T>;
+/** A remote module. */
+export type Module<T> = RemotePromise<T>;
 
 /** The modules of a JavaScript runtime: Node's own are typed, and any other can be named. */
 // deno-fmt-ignore

@@ -60,8 +60,9 @@ export class RemoteError extends Error {
       .map((line) => line.replace(EVALUATED, "($1)"))
       .filter((line) => !AGENT_FRAME.test(line)).join("\n");
     for (const key of Object.keys(parts.properties)) {
-      if (!RESERVED.has(key)) {
-        Object.defineProperty(this, key, {
+      const name = printable(key);
+      if (!RESERVED.has(name)) {
+        Object.defineProperty(this, name, {
           value: parts.properties[key],
           enumerable: true,
           configurable: true,
@@ -102,6 +103,11 @@ const RESERVED = new Set([
   "remoteStack",
   "__proto__",
   "constructor",
+  // An error that cannot be shown would hide what went wrong.
+  "toString",
+  "toJSON",
+  "valueOf",
+  "then",
 ]);
 
 function define(target: object, key: string, value: unknown): void {
@@ -114,6 +120,7 @@ function indent(text: string): string {
 
 /** The peer broke the rules of the protocol, or went beyond a limit. The connection is closed. */
 export class ProtocolError extends Error {
+  /** `"ProtocolError"` */
   override readonly name = "ProtocolError";
 }
 
@@ -122,6 +129,7 @@ export class ProtocolError extends Error {
  * has the end of what the remote wrote to its standard error.
  */
 export class ConnectionLostError extends Error {
+  /** `"ConnectionLostError"` */
   override readonly name = "ConnectionLostError";
   /** The exit status of the process at the other end, where it is known. */
   readonly status: number | string | undefined;
@@ -154,6 +162,7 @@ export class ConnectionClosedError extends ConnectionLostError {
 
 /** A value that cannot cross: refused before any byte of it is sent. */
 export class UncrossableError extends TypeError {
+  /** `"UncrossableError"` */
   override readonly name = "UncrossableError";
   /** Where in the call the value stands: `args[0].config.socket`. */
   readonly path: string;

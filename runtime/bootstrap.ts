@@ -19,6 +19,7 @@ export const NOISE_BYTES = 64 << 10;
 
 /** The agent could not be started. The message says what was run, what was seen, and what to try. */
 export class BootstrapError extends Error {
+  /** `"BootstrapError"` */
   override readonly name = "BootstrapError";
   /** The stage that failed: `"start"`, `"banner"`. */
   readonly stage: string;
@@ -43,7 +44,8 @@ export class BootstrapError extends Error {
   }) {
     const command = shortCommand(details.command);
     const stderr = printable(details.stderr ?? "").trim().slice(-2000);
-    const stdout = printable(details.stdout ?? "").trim().slice(-500);
+    const stdout = printable(details.stdout ?? "").trim().slice(-500).split("\n").slice(-10)
+      .join("\n");
     const lines = [printable(summary), `  command: ${command}`];
     if (details.status !== undefined) lines.push(`  exit status: ${details.status}`);
     if (stdout) lines.push(`  stdout: ${stdout.split("\n").join("\n          ")}`);

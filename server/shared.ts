@@ -6,7 +6,7 @@
 
 import { open } from "../protocol/access.ts";
 import { ConnectionLostError } from "../protocol/errors.ts";
-import type { Limits } from "../protocol/limits.ts";
+import { type Limits, resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
 import { makeFiles } from "../runtime/js/files.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "../runtime/js/root.ts";
@@ -136,7 +136,7 @@ class Client implements Served {
         if (this.#drained && this.#session.waitingBytes <= MOST_WAITING) this.#drained();
         return written;
       },
-      onHello: (settings) => this.#settings = settings as Settings,
+      onHello: (settings) => this.#greet(settings as Settings),
       onClose: (reason) => void this.#finish(reason),
     });
     const print: Printer = (descriptor, bytes) => {
@@ -151,6 +151,16 @@ class Client implements Served {
       return true;
     };
     printTo(print, () => void this.#pump(greeting));
+  }
+
+  /** What the client would refuse is refused here, where it is the one call's error. */
+  #greet(settings: Settings): void {
+    this.#settings = settings;
+    const { limits } = this.#session;
+    const theirs = resolveLimits(settings.limits);
+    for (const name of ["frameBytes", "valueBytes", "depth", "streamWindow"] as const) {
+      limits[name] = Math.min(limits[name], theirs[name]);
+    }
   }
 
   get working(): number {

@@ -127,6 +127,15 @@ function isPath(arg: string): boolean {
 async function documentedFiles(): Promise<string[]> {
   const config = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
   const files: string[] = Object.values(config.exports);
+  // What the public modules export again is documented where it is.
+  for (const folder of ["client", "protocol", "runtime", "server", "transport"]) {
+    if (!isPath(folder)) continue;
+    for await (const { name } of Deno.readDir(`${root}/${folder}`)) {
+      const path = `./${folder}/${name}`;
+      if (!name.endsWith(".ts") || files.includes(path)) continue;
+      if ((await Deno.readTextFile(`${root}/${path}`)).includes("@example")) files.push(path);
+    }
+  }
   if (isPath("docs")) {
     for await (const entry of Deno.readDir(`${root}/docs`)) {
       if (entry.name.endsWith(".md")) files.push(`docs/${entry.name}`);

@@ -19,6 +19,9 @@ export interface LocalOptions extends PopenOptions {
   closeTimeout?: number;
 }
 
+/** The names of the options that this transport adds. */
+export const options: readonly string[] = ["closeTimeout"];
+
 /**
  * Starts `command` on this machine.
  *

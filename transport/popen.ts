@@ -119,6 +119,11 @@ export interface TransportModule<Options extends PopenOptions = PopenOptions> {
    * a Pushy interpreter that is running there already (`"interpreter"`).
    */
   reaches?: "command" | "interpreter";
+  /**
+   * The names of the transport's own options, beside those of {@linkcode PopenOptions}. Where they are
+   * listed, an option that nobody knows is refused. Default: any option is passed on.
+   */
+  options?: readonly string[];
 }
 
 const PLAIN_WORD = /^[A-Za-z0-9+/=_.:,-]+$/;

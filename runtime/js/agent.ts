@@ -32,17 +32,22 @@ export async function start(loaded: Loaded): Promise<void> {
   };
   const calls = new RunningCall();
   const encoder = new TextEncoder();
-  let settled = false;
+  let answered = false;
+  let watched = false;
+  const watch = () => {
+    if (!watched) startWatchdog();
+    watched = true;
+  };
   const session = new Session({
     access: open,
     root: makeRoot(() => settings, files),
     context: calls,
     send(bytes) {
       const written = wires.write(bytes);
-      if (!settled) {
-        settled = true;
+      if (!answered) {
+        answered = true;
         // Not before the first result has left: a first timer costs Deno 5 ms, and a worker more.
-        setTimeout(startWatchdog, 50);
+        setTimeout(watch, 50);
         setInterval(() => session.tick(), 5000);
       }
       return written;
@@ -61,5 +66,9 @@ export async function start(loaded: Loaded): Promise<void> {
     session.output(descriptor, bytes);
     session.flush();
   });
-  wires.read((bytes) => session.receive(bytes), () => finish(false));
+  wires.read((bytes) => {
+    // Whatever comes after the first result may never let go of this thread.
+    if (answered) watch();
+    session.receive(bytes);
+  }, () => finish(false));
 }

@@ -59,6 +59,8 @@ export const host = {
   platform: deno?.build.os ?? node?.platform ?? "",
   arch: deno?.build.arch ?? node?.arch ?? "",
   pid: deno?.pid ?? node?.pid ?? 0,
+  /** The id of its parent, as it is now. */
+  parent: (): number => (deno ?? node!).ppid,
   cwd: (): string => (deno ?? node!).cwd(),
   exit: (code: number): never => (deno ?? node!).exit(code),
   /** Ends the rest of the agent's process group, if it leads one. */

@@ -12,11 +12,19 @@ import { host } from "./host.ts";
 /** How often the worker looks, in milliseconds. */
 const INTERVAL = 300;
 
-/** Starts the watch. It does not keep the process alive. */
-export async function startWatchdog(): Promise<void> {
+/** Loaded early: when it is needed, there may be no time to wait. */
+let threads: typeof import("node:worker_threads") | undefined;
+if (host.name === "node") {
+  import("node:worker_threads").then((module) => threads = module, () => {
+    // Without workers the end of the input has to do.
+  });
+}
+
+/** Starts the watch, before it returns. It does not keep the process alive. */
+export function startWatchdog(): void {
   const source = `
 const look = process => {
-  const first = process.ppid;
+  const first = ${host.parent()};
   setInterval(() => {
     if (process.ppid === first) return;
     try { process.kill(-process.pid, "SIGKILL"); } catch {}
@@ -26,8 +34,8 @@ const look = process => {
 `;
   try {
     if (host.name === "node") {
-      const { Worker } = await import("node:worker_threads");
-      new Worker(source + `look(require("node:process"));`, { eval: true }).unref();
+      if (!threads) return;
+      new threads.Worker(source + `look(require("node:process"));`, { eval: true }).unref();
       return;
     }
     const code = source + `import("node:process").then(m => look(m.default));`;
