@@ -170,7 +170,7 @@ function print(stream: { writeSync(bytes: Uint8Array): number }, text: string): 
 }
 
 /** Runs the program; resolves to its exit status. */
-async function main(args: string[]): Promise<number> {
+export async function main(args: string[]): Promise<number> {
   let settings: Settings;
   try {
     settings = new Settings(args);
