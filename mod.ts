@@ -18,6 +18,7 @@
 
 export { connect, type ConnectOptions } from "./client/connect.ts";
 export {
+  type Anything,
   byRef,
   type CompileOptions,
   Connection,
@@ -30,11 +31,22 @@ export {
 export type { KeepAlive } from "./client/link.ts";
 export type { OutputOption } from "./client/output.ts";
 export type {
+  AnyConstructor,
+  AnyFunction,
+  Call,
   Globals,
+  IsData,
+  ItemOf,
   Local,
+  LocalAll,
+  LocalFunction,
+  Module,
   Modules,
   Plain,
   Remote,
+  RemoteAll,
+  RemoteConstructor,
+  RemoteFunction,
   RemoteMembers,
   RemotePromise,
   Scope,
@@ -42,6 +54,7 @@ export type {
   UntypedMembers,
 } from "./client/remote.ts";
 export { registerTransport } from "./client/targets.ts";
+export type { Kwargs } from "./protocol/crossing.ts";
 export type { RefOptions } from "./protocol/access.ts";
 export {
   ConnectionClosedError,

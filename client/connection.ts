@@ -15,7 +15,16 @@ import type { RuntimeName } from "../runtime/runtimes.ts";
 import type { BaseTransport, CopyOptions } from "../transport/popen.ts";
 import { type Compile, getOver, putOver } from "./files.ts";
 import type { Link } from "./link.ts";
-import type { Globals, Local, Modules, Remote, RemotePromise, Scope, Untyped } from "./remote.ts";
+import type {
+  AnyFunction,
+  Globals,
+  Local,
+  Modules,
+  Remote,
+  RemotePromise,
+  Scope,
+  Untyped,
+} from "./remote.ts";
 
 /** What a connection is made of. */
 export interface ConnectionParts {
@@ -33,11 +42,9 @@ export interface CompileOptions {
   scope?: Record<string, unknown> | Scope;
 }
 
-// deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => unknown;
 /** For Python there are no types: what it has is only known there. */
 // deno-lint-ignore no-explicit-any
-type Anything = any;
+export type Anything = any;
 
 /** The remote modules, as a connection to a runtime has them. */
 export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : Modules;

@@ -32,14 +32,16 @@ export type Plain =
   | WritableStream
   | AbortSignal;
 
+/** Any function. */
 // deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => unknown;
+export type AnyFunction = (...args: any[]) => unknown;
+/** Any class. */
 // deno-lint-ignore no-explicit-any
-type AnyConstructor = abstract new (...args: any[]) => unknown;
+export type AnyConstructor = abstract new (...args: any[]) => unknown;
 
 /** Has this type no members that can be called? Then it is data, and crosses by value. */
-type IsData<T> = true extends { [K in keyof T]: T[K] extends AnyFunction ? true : never }[keyof T]
-  ? false
+export type IsData<T> = true extends
+  { [K in keyof T]: T[K] extends AnyFunction ? true : never }[keyof T] ? false
   : true;
 
 /** What a remote `T` is on this side, once it was awaited. */
@@ -60,7 +62,10 @@ export type RemotePromise<T> =
   & RemoteMembers<T>
   & AsyncIterable<Remote<ItemOf<T>>>;
 
-type ItemOf<T> = T extends AsyncIterable<infer I> ? I : T extends Iterable<infer I> ? I : unknown;
+/** What iterating over a `T` gives. */
+export type ItemOf<T> = T extends AsyncIterable<infer I> ? I
+  : T extends Iterable<infer I> ? I
+  : unknown;
 
 /** The members of something remote: each is the promise of what it is there, and functions can be called. */
 export type RemoteMembers<T> =
@@ -91,23 +96,30 @@ export type Local<T> =
         : never);
 
 /** A callback: it gets what is remote as such, and may answer with a promise. */
-type LocalFunction<T extends AnyFunction> = (
+export type LocalFunction<T extends AnyFunction> = (
   ...args: RemoteAll<Parameters<T>>
 ) => unknown;
 
-type RemoteAll<A extends readonly unknown[]> = { [K in keyof A]: Remote<A[K]> };
+/** Each of these arguments as it arrives. */
+export type RemoteAll<A extends readonly unknown[]> = { [K in keyof A]: Remote<A[K]> };
 
-type LocalAll<A extends readonly unknown[]> = { [K in keyof A]: Local<A[K]> };
+/** What may be passed for each of these arguments. */
+export type LocalAll<A extends readonly unknown[]> = { [K in keyof A]: Local<A[K]> };
 
-type Call<A extends readonly unknown[], R> = (...args: LocalAll<A>) => RemotePromise<Awaited<R>>;
+/** One signature of a function over there. */
+export type Call<A extends readonly unknown[], R> = (
+  ...args: LocalAll<A>
+) => RemotePromise<Awaited<R>>;
 
-type RemoteConstructor<T> = T extends abstract new (...args: infer A) => infer R
+/** A class over there: constructing gives the promise of an instance. */
+export type RemoteConstructor<T> = T extends abstract new (...args: infer A) => infer R
   ? new (...args: LocalAll<A>) => RemotePromise<R>
   : unknown;
 
+/** A function over there, with up to eight overloads. */
 // One line for each number of overloads: a type with fewer does not match a pattern with more.
 // deno-fmt-ignore
-type RemoteFunction<T> =
+export type RemoteFunction<T> =
   T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V; (...g: infer G): infer W; (...h: infer H): infer X } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V> & Call<G, W> & Call<H, X>
   : T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V; (...g: infer G): infer W } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V> & Call<G, W>
   : T extends { (...a: infer A): infer P; (...b: infer B): infer Q; (...c: infer C): infer R; (...d: infer D): infer S; (...e: infer E): infer U; (...f: infer F): infer V } ? Call<A, P> & Call<B, Q> & Call<C, R> & Call<D, S> & Call<E, U> & Call<F, V>
@@ -131,7 +143,8 @@ export interface UntypedMembers {
   readonly [key: string]: Untyped;
 }
 
-type Module<T> = RemotePromise<T>;
+/** A module over there. */
+export type Module<T> = RemotePromise<T>;
 
 /** The modules of a JavaScript runtime: Node's own are typed, and any other can be named. */
 // deno-fmt-ignore

@@ -53,8 +53,10 @@ import {
 
 /** Keyword arguments of a Python call; see `kwargs()`. */
 export class Kwargs {
+  /** The arguments by their names. */
   readonly values: Record<string, unknown>;
 
+  /** Wraps the arguments. */
   constructor(values: Record<string, unknown>) {
     this.values = values;
   }

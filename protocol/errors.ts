@@ -110,6 +110,7 @@ function indent(text: string): string {
 
 /** The peer broke the rules of the protocol, or went beyond a limit. The connection is closed. */
 export class ProtocolError extends Error {
+  /** The name of the class. */
   override readonly name = "ProtocolError";
 }
 
@@ -118,6 +119,7 @@ export class ProtocolError extends Error {
  * has the end of what the remote wrote to its standard error.
  */
 export class ConnectionLostError extends Error {
+  /** The name of the class. */
   override readonly name = "ConnectionLostError";
   /** The exit status of the process at the other end, where it is known. */
   readonly status: number | string | undefined;
@@ -150,6 +152,7 @@ export class ConnectionClosedError extends ConnectionLostError {
 
 /** A value that cannot cross: refused before any byte of it is sent. */
 export class UncrossableError extends TypeError {
+  /** The name of the class. */
   override readonly name = "UncrossableError";
   /** Where in the call the value stands: `args[0].config.socket`. */
   readonly path: string;

@@ -95,7 +95,7 @@ const RELEASES = 10_000;
 export class Session
   implements FrameSink, CallingSession, ArrivalHost, AskingHost, AnsweringHost, FlowHost {
   readonly limits: Limits;
-  readonly exports = new Exports();
+  readonly exports: Exports = new Exports();
   readonly imports: Imports;
   readonly caller: SessionCaller;
   readonly access: Access;

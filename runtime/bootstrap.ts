@@ -19,6 +19,7 @@ export const NOISE_BYTES = 64 << 10;
 
 /** The agent could not be started. The message says what was run, what was seen, and what to try. */
 export class BootstrapError extends Error {
+  /** The name of the class. */
   override readonly name = "BootstrapError";
   /** The stage that failed: `"start"`, `"banner"`. */
   readonly stage: string;
