@@ -27,7 +27,11 @@ export {
   kwargs,
   type ModulesOf,
   release,
+  type ScopeOf,
+  type UntypedOf,
 } from "./client/connection.ts";
+export { CopyError, type CopyErrorCode } from "./client/copy_error.ts";
+export type { FileOptions } from "./client/files.ts";
 export type { KeepAlive } from "./client/link.ts";
 export type { OutputOption } from "./client/output.ts";
 export type {
@@ -35,11 +39,15 @@ export type {
   AnyFunction,
   Call,
   Globals,
+  HasFunction,
   IsData,
   ItemOf,
   Local,
   LocalAll,
+  LocalData,
   LocalFunction,
+  LocalFunctions,
+  LocalParts,
   Module,
   Modules,
   Plain,
@@ -53,9 +61,10 @@ export type {
   Untyped,
   UntypedMembers,
 } from "./client/remote.ts";
+export type { TraceEvent } from "./client/trace.ts";
 export { registerTransport } from "./client/targets.ts";
-export type { Kwargs } from "./protocol/crossing.ts";
 export type { RefOptions } from "./protocol/access.ts";
+export type { Kwargs } from "./protocol/crossing.ts";
 export {
   ConnectionClosedError,
   ConnectionLostError,

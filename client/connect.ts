@@ -24,6 +24,7 @@ import {
 } from "../runtime/runtimes.ts";
 import { ConnectionError } from "../transport/errors.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
+import { callContext } from "./context.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
@@ -37,6 +38,7 @@ import {
 } from "./link.ts";
 import { type OutputOption, OutputSink, Tail } from "./output.ts";
 import { findTransport, parseTarget } from "./targets.ts";
+import { type TraceEvent, Tracer } from "./trace.ts";
 
 /** Options of {@linkcode connect}. A transport may have more of its own. */
 export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
@@ -66,6 +68,8 @@ export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
   gcEnabled?: boolean;
   /** How often they are, in milliseconds. Default: 5000. */
   gcInterval?: number;
+  /** Is told what the connection does, stage by stage and frame by frame; values are left out. */
+  trace?: (event: TraceEvent) => void;
   /** Limits to what the remote side may make this one hold. */
   limits?: Partial<Limits>;
   /** The options of a transport of the user's own. */
@@ -117,6 +121,7 @@ const OPTIONS: readonly string[] = [
   "gcEnabled",
   "gcInterval",
   "limits",
+  "trace",
 ];
 
 /** One attempt to connect, by stages; whatever it has opened is closed if it fails. */
@@ -128,7 +133,8 @@ class Attempt {
   readonly #options: ConnectOptions;
   readonly #deadline = new AbortController();
   readonly #tail = new Tail();
-  #stage = "resolve";
+  readonly #tracer: Tracer | undefined;
+  #stage = "";
   #command: string[] = [];
   #transport: BaseTransport | undefined;
   /** Lets go of the transport's streams. */
@@ -146,6 +152,12 @@ class Attempt {
     this.#address = address;
     this.#runtime = runtime;
     this.#options = options;
+    this.#tracer = options.trace && new Tracer(options.trace);
+  }
+
+  #begin(stage: string): void {
+    this.#stage = stage;
+    this.#tracer?.stage(stage);
   }
 
   async run(): Promise<Connection> {
@@ -215,6 +227,7 @@ class Attempt {
 
   async #connect(): Promise<Connection> {
     const options = this.#options;
+    this.#begin("resolve");
     const limits = resolveLimits(options.limits);
     const keepAlive = resolveKeepAlive(options.keepAlive);
     const stdout = new OutputSink(options.stdout ?? "inherit", 1);
@@ -229,7 +242,7 @@ class Attempt {
     const module = await this.#before(findTransport(this.#name));
     this.#checkOptions(module);
     const starts = module.reaches !== "interpreter";
-    this.#stage = "start";
+    this.#begin("start");
     this.#command = starts
       ? startCommand(this.#runtime, this.#interpreter(local), {
         permissions: options.permissions,
@@ -239,6 +252,7 @@ class Attempt {
     const transport = await this.#before(this.#open(module));
     this.#transport = transport;
     const following = followStderr(transport, this.#tail);
+    const tracer = this.#tracer;
     const source = openSource(transport);
     const sink = openSink(transport);
     const hold = new Hold(transport);
@@ -248,11 +262,16 @@ class Attempt {
       following.cancel();
     };
 
-    this.#stage = "banner";
+    this.#begin("banner");
+    const context = this.#runtime.threads ? await this.#before(callContext()) : undefined;
     const session: Session = new Session({
       access: closed,
+      context,
       limits,
-      send: (bytes) => sink.write(bytes),
+      send: tracer === undefined ? (bytes) => sink.write(bytes) : (bytes) => {
+        tracer.frames("sent", bytes);
+        return sink.write(bytes);
+      },
       gcEnabled: () => parts.gcEnabled,
       onOutput: (descriptor, bytes) => (descriptor === 2 ? stderr : stdout).write(bytes),
       onBusy: (busy) => hold.busy = busy,
@@ -277,6 +296,11 @@ class Attempt {
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
     following.to(stderr);
+    this.#begin("connected");
+    if (tracer) {
+      tracer.frames("received", reader.rest);
+      traceSource(source, tracer);
+    }
     const link = new Link({
       transport,
       session,
@@ -321,6 +345,7 @@ class Attempt {
       gcEnabled: _g,
       gcInterval: _n,
       limits: _l,
+      trace: _t,
       ...options
     } = this.#options;
     const opening = module.Popen(this.#command, {
@@ -400,7 +425,8 @@ class Attempt {
     throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
       ...details(),
       status: status?.signal ?? status?.code ?? undefined,
-      hint: `does "${program}" run there, and is it a ${this.#runtime.name}?`,
+      hint: this.#runtime.hint?.(String(this.#tail)) ??
+        `does "${program}" run there, and is it a ${this.#runtime.name}?`,
     });
   }
 
@@ -427,6 +453,15 @@ class Attempt {
       return [];
     }
   }
+}
+
+function traceSource(source: Source, tracer: Tracer): void {
+  const read = source.read.bind(source);
+  source.read = async () => {
+    const bytes = await read();
+    if (bytes) tracer.frames("received", bytes);
+    return bytes;
+  };
 }
 
 /** The deadline of an attempt has passed. */

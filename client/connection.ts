@@ -12,8 +12,17 @@ import type { CallOptions, Session, SessionStats } from "../protocol/session.ts"
 import { SessionCaller } from "../protocol/session.ts";
 import type { Banner } from "../runtime/bootstrap.ts";
 import type { RuntimeName } from "../runtime/runtimes.ts";
-import type { BaseTransport, CopyOptions } from "../transport/popen.ts";
-import { type Compile, getOver, putOver } from "./files.ts";
+import type { Files } from "../runtime/js/files.ts";
+import type { BaseTransport } from "../transport/popen.ts";
+import {
+  checkFileOptions,
+  copyFiles,
+  type FileOptions,
+  isPlainCopy,
+  localSide,
+  ownCopy,
+  type Side,
+} from "./files.ts";
 import type { Link } from "./link.ts";
 import type {
   AnyFunction,
@@ -45,6 +54,12 @@ export interface CompileOptions {
 /** For Python there are no types: what it has is only known there. */
 // deno-lint-ignore no-explicit-any
 export type Anything = any;
+
+/** What a call gives of which nothing is known: for Python `any`, as its types cannot be known here. */
+export type UntypedOf<R extends RuntimeName> = R extends "python" ? Anything : Untyped;
+
+/** The variables of a scope, as a connection to a runtime has them. */
+export type ScopeOf<R extends RuntimeName> = R extends "python" ? Anything : Scope;
 
 /** The remote modules, as a connection to a runtime has them. */
 export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : Modules;
@@ -105,6 +120,11 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
     return this.#stub(["globals"]) as R extends "python" ? Anything : Globals;
   }
 
+  /** Python's own functions and classes: `await con.builtins.len(list)`. */
+  get builtins(): R extends "python" ? Anything : never {
+    return this.#stub(["builtins"]) as R extends "python" ? Anything : never;
+  }
+
   /** The transport; its streams are locked while the connection holds them. */
   get transport(): BaseTransport {
     return this.#parts.transport;
@@ -162,8 +182,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * console.log(await path.join("a", "b"));
    * ```
    */
-  import<M = unknown>(name: string): unknown extends M ? Untyped : RemotePromise<M> {
-    return this.#call("import", [name]) as unknown extends M ? Untyped : RemotePromise<M>;
+  import<M = unknown>(name: string): unknown extends M ? UntypedOf<R> : RemotePromise<M> {
+    return this.#call("import", [name]) as unknown extends M ? UntypedOf<R> : RemotePromise<M>;
   }
 
   /**
@@ -173,9 +193,12 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * Without a scope it is evaluated in the connection's own, which keeps what is declared in it. The source is
    * JavaScript: types are not removed from it.
    */
-  eval<T = unknown>(code: string, scope?: Scope): unknown extends T ? Untyped : RemotePromise<T> {
+  eval<T = unknown>(
+    code: string,
+    scope?: Scope,
+  ): unknown extends T ? UntypedOf<R> : RemotePromise<T> {
     const args = scope === undefined ? [code] : [code, scope];
-    return this.#call("eval", args) as unknown extends T ? Untyped : RemotePromise<T>;
+    return this.#call("eval", args) as unknown extends T ? UntypedOf<R> : RemotePromise<T>;
   }
 
   /**
@@ -188,8 +211,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   }
 
   /** Makes a scope: variables that outlive the code which made them. They are its properties. */
-  scope(initial: Record<string, unknown> = {}): Scope {
-    return this.#call("scope", [initial]) as Scope;
+  scope(initial: Record<string, unknown> = {}): ScopeOf<R> {
+    return this.#call("scope", [initial]) as ScopeOf<R>;
   }
 
   /**
@@ -212,7 +235,7 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    */
   compile<F extends AnyFunction>(source: F, options?: CompileOptions): RemotePromise<F>;
   /** Makes a remote function of its source. */
-  compile(source: string, options?: CompileOptions): Untyped;
+  compile(source: string, options?: CompileOptions): UntypedOf<R>;
   compile(source: string | AnyFunction, options: CompileOptions = {}): unknown {
     const text = typeof source === "string" ? source : this.#sourceOf(source);
     const { scope } = options;
@@ -306,30 +329,64 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   }
 
   /**
-   * Copies a file of the remote side to a local path: by the transport's own means if it has some, else over the
-   * connection. The destination appears when it is complete, or not at all.
+   * Copies a file of the remote side to a local path, or with `recursive` a folder.
+   *
+   * A single file goes by the transport's own means if it has some, and no option asks for more than those can do;
+   * everything else over the connection. A file appears at the destination when it is complete, or not at all, and so
+   * does a folder that is new; in a folder that is there each file does. A destination that is a link to a file is
+   * followed; links inside a folder are made again, and one that leads out of it is refused.
+   *
+   * Rejects with a {@linkcode CopyError}, whose `code` says why; with a `ConnectionLostError`; or with the reason of
+   * `options.signal`.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@pushy/core";
+   *
+   * await using con = await connect("local:");
+   * const folder = await Deno.makeTempDir();
+   * await con.getfile("/etc/hosts", `${folder}/hosts`, {
+   *   checksum: "sha256",
+   *   onProgress: ({ bytes, total }) => console.log(bytes, "of", total),
+   * });
+   * await Deno.remove(folder, { recursive: true });
+   * ```
    */
-  async getfile(remotePath: string, localPath: string, options: CopyOptions = {}): Promise<void> {
+  async getfile(remotePath: string, localPath: string, options: FileOptions = {}): Promise<void> {
+    checkFileOptions(options);
     const { transport } = this.#parts;
-    if (transport.getfile) return await transport.getfile(remotePath, localPath, options);
-    await getOver(this.#compiler("getfile"), remotePath, localPath, options);
+    if (transport.getfile && isPlainCopy(options)) {
+      return await ownCopy(
+        "remote",
+        remotePath,
+        options,
+        (narrow) => transport.getfile!(remotePath, localPath, narrow),
+      );
+    }
+    await copyFiles(this.#remoteSide(), remotePath, localSide(), localPath, options);
   }
 
   /**
-   * Copies a local file to a path of the remote side: by the transport's own means if it has some, else over
-   * the connection. The destination appears when it is complete, or not at all.
+   * Copies a local file to a path of the remote side, or with `recursive` a folder. All that is said of
+   * {@linkcode Connection.getfile} holds here too, but that a link which leads out of a folder is made as it is.
    */
-  async putfile(localPath: string, remotePath: string, options: CopyOptions = {}): Promise<void> {
+  async putfile(localPath: string, remotePath: string, options: FileOptions = {}): Promise<void> {
+    checkFileOptions(options);
     const { transport } = this.#parts;
-    if (transport.putfile) return await transport.putfile(localPath, remotePath, options);
-    await putOver(this.#compiler("putfile"), localPath, remotePath, options);
+    if (transport.putfile && isPlainCopy(options)) {
+      return await ownCopy(
+        "local",
+        localPath,
+        options,
+        (narrow) => transport.putfile!(localPath, remotePath, narrow),
+      );
+    }
+    await copyFiles(localSide(), localPath, this.#remoteSide(), remotePath, options);
   }
 
-  #compiler(what: string): Compile {
-    if (this.#parts.banner.runtime === "python") {
-      throw new TypeError(`Cannot ${what}: this transport has no file copy of its own`);
-    }
-    return (source) => this.compile(source);
+  #remoteSide(): Side {
+    const files = this.#stub(["files"]) as Files;
+    return { files, name: "remote", windows: /^win/i.test(this.#parts.banner.platform) };
   }
 
   /** Ends the remote interpreter; resolves when nothing of it is left here. May be called more than once. */

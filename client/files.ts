@@ -1,120 +1,613 @@
 /**
- * Files over the connection's own streams, for transports that have no way of their own.
+ * Copies of files and folders between the two sides.
  *
- * What is written appears under its name when it is complete, or not at all.
+ * Both sides offer the same functions ({@linkcode Files}), so that there is one way to copy, in either direction. What is
+ * new is written beside the destination under a name of its own, and renamed when it is complete.
  *
  * @module
  */
 
+import { type Entry, type Files, makeFiles, type Reading } from "../runtime/js/files.ts";
 import type { CopyOptions } from "../transport/popen.ts";
+import { CopyError, copyError, ownCopyError } from "./copy_error.ts";
+import { Progress } from "./copy_progress.ts";
+import { within } from "./link.ts";
+import { checkEntry, unsafeLink, unsafeName } from "./tree_names.ts";
 
-/** Makes a remote function of its source. */
-export type Compile = (source: string) => unknown;
-
-type Read = (path: string) => Promise<{ size: number; stream: ReadableStream<Uint8Array> }>;
-type Write = (path: string, stream: ReadableStream<Uint8Array>) => Promise<void>;
-
-const READ = `async (path) => {
-  const { open } = await import("node:fs/promises");
-  const file = await open(path, "r");
-  try {
-    const stat = await file.stat();
-    if (stat.isDirectory()) throw new TypeError("Cannot copy " + path + ": it is a folder");
-    const stream = new ReadableStream({
-      async pull(controller) {
-        const buffer = new Uint8Array(256 << 10);
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-        if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
-        await file.close();
-        controller.close();
-      },
-      cancel: () => file.close(),
-    }, { highWaterMark: 0 });
-    return { size: stat.size, stream };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}`;
-
-const WRITE = `async (path, stream) => {
-  const { open, rename, rm } = await import("node:fs/promises");
-  const partial = path + "." + Math.random().toString(36).slice(2, 10) + ".part";
-  const reader = stream.getReader();
-  try {
-    const file = await open(partial, "wx");
-    try {
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        for (let at = 0; at < value.length;) at += (await file.write(value, at)).bytesWritten;
-      }
-    } finally {
-      await file.close();
-    }
-    await rename(partial, path);
-  } catch (error) {
-    reader.cancel(error).catch(() => {});
-    await rm(partial, { force: true });
-    throw error;
-  }
-}`;
-
-/** Copies a file of the remote side to a local path. */
-export async function getOver(
-  compile: Compile,
-  remotePath: string,
-  localPath: string,
-  options: CopyOptions = {},
-): Promise<void> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  const { size, stream } = await (compile(READ) as Read)(remotePath);
-  const partial = `${localPath}.${crypto.randomUUID().slice(0, 8)}.part`;
-  try {
-    const file = await Deno.open(partial, { write: true, createNew: true });
-    await stream.pipeThrough(counter(size, options)).pipeTo(file.writable, { signal });
-    await Deno.rename(partial, localPath);
-  } catch (error) {
-    if (!stream.locked) await stream.cancel(error);
-    await Deno.remove(partial).catch(() => {
-      // It was not made.
-    });
-    throw error;
-  }
+/** Options of `getfile` and `putfile`. */
+export interface FileOptions extends CopyOptions {
+  /** Copies a folder, with all that is in it. Default: a folder is refused. */
+  recursive?: boolean;
+  /**
+   * Goes on where a copy with the same option was broken off: what is there of a file is kept beside the destination until
+   * then, and files of a folder that are complete (by size and time) are left out. It keeps times. Default: no.
+   */
+  resume?: boolean;
+  /** Reads both ends again once a file is written, and compares their SHA-256. Default: no. */
+  checksum?: "sha256";
+  /**
+   * Keeps modes (but never set-user-id, set-group-id and sticky bits) and times. Default: a new file gets the source's
+   * permissions less the umask, and one that is replaced keeps its own.
+   */
+  preserve?: boolean;
+  /** How many files of a folder are copied at once. Default: 8. */
+  concurrency?: number;
+  /** Links in a folder: made again as they are (`"keep"`, the default), or left out. */
+  links?: "keep" | "skip";
+  /** Sockets, pipes and devices in a folder: an error (`"refuse"`, the default), or left out. */
+  special?: "refuse" | "skip";
 }
 
-/** Copies a local file to a path of the remote side. */
-export async function putOver(
-  compile: Compile,
-  localPath: string,
-  remotePath: string,
-  options: CopyOptions = {},
+/** One end of a copy. */
+export interface Side {
+  /** What it does with its files. */
+  readonly files: Files;
+  /** Which one it is. */
+  readonly name: "local" | "remote";
+  /** Are its paths those of Windows? */
+  readonly windows: boolean;
+}
+
+/** This side. */
+export function localSide(): Side {
+  return { files: makeFiles().files, name: "local", windows: Deno.build.os === "windows" };
+}
+
+/** Is this a copy that a transport's own means are enough for? */
+export function isPlainCopy(options: FileOptions): boolean {
+  return !options.recursive && !options.resume && !options.checksum && !options.preserve;
+}
+
+/** Copies by a transport's own means: its progress gets what it lacks, its errors the codes of all copies. */
+export async function ownCopy(
+  side: Side["name"],
+  path: string,
+  options: FileOptions,
+  copy: (options: CopyOptions) => Promise<void>,
 ): Promise<void> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  const { size, isDirectory } = await Deno.stat(localPath);
-  if (isDirectory) throw new TypeError(`Cannot copy ${localPath}: it is a folder`);
-  const file = await Deno.open(localPath);
-  const stream = file.readable.pipeThrough(counter(size, options), { signal });
+  const { signal, onProgress } = options;
+  const progress = new Progress(onProgress);
+  let before = 0;
   try {
-    await (compile(WRITE) as Write)(remotePath, stream);
+    await copy({
+      signal,
+      onProgress: onProgress && (({ bytes, total }) => {
+        if (total !== undefined) progress.complete(total);
+        progress.add(bytes - before, path);
+        before = bytes;
+      }),
+    });
   } catch (error) {
     signal?.throwIfAborted();
-    throw error;
+    throw ownCopyError(error, side, path);
   }
 }
 
-function counter(total: number, { onProgress }: CopyOptions): TransformStream<Uint8Array> {
-  let bytes = 0;
-  return new TransformStream({
-    transform(chunk, controller) {
-      bytes += chunk.length;
-      controller.enqueue(chunk);
-      if (bytes !== total) onProgress?.({ bytes, total });
-    },
-    flush() {
-      onProgress?.({ bytes, total });
-    },
-  });
+/** A file whose size reads as 0, as in /proc, may have so many bytes. */
+const UNSIZED = 64 << 20;
+const KNOWN = new Set([
+  "recursive",
+  "resume",
+  "checksum",
+  "preserve",
+  "concurrency",
+  "links",
+  "special",
+  "onProgress",
+  "signal",
+]);
+
+/** Refuses options that mean nothing, before anything is done. */
+export function checkFileOptions(options: FileOptions): void {
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.has(name)) {
+      throw new TypeError(`Cannot copy with the option "${name}": there is none of that name`);
+    }
+  }
+  const { checksum, concurrency = 8, links = "keep", special = "refuse" } = options;
+  if (checksum !== undefined && checksum !== "sha256") {
+    throw new TypeError(`Cannot copy with checksum "${checksum}": it can be "sha256"`);
+  }
+  if (!Number.isSafeInteger(concurrency) || concurrency < 1) {
+    throw new TypeError(`Cannot copy ${concurrency} files at once: it is a number from 1`);
+  }
+  if (links !== "keep" && links !== "skip") {
+    throw new TypeError(`Cannot copy with links "${links}": it can be "keep" or "skip"`);
+  }
+  if (special !== "refuse" && special !== "skip") {
+    throw new TypeError(`Cannot copy with special "${special}": it can be "refuse" or "skip"`);
+  }
+}
+
+/** Copies `from` on one side to `to` on the other, as `options` say. */
+export async function copyFiles(
+  source: Side,
+  from: string,
+  destination: Side,
+  to: string,
+  options: FileOptions,
+): Promise<void> {
+  await new Copy(source, destination, options).run(from, to);
+}
+
+class Copy {
+  readonly #source: Side;
+  readonly #destination: Side;
+  readonly #options: FileOptions;
+  readonly #progress: Progress;
+  /** Ends all that is under way, for the user's reason or the first failure. */
+  readonly #ending = new AbortController();
+
+  constructor(source: Side, destination: Side, options: FileOptions) {
+    this.#source = source;
+    this.#destination = destination;
+    this.#options = options;
+    this.#progress = new Progress(options.onProgress);
+  }
+
+  async run(from: string, to: string): Promise<void> {
+    const { signal } = this.#options;
+    signal?.throwIfAborted();
+    const abort = () => this.#ending.abort(signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      await this.#run(from, to);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  async #run(from: string, to: string): Promise<void> {
+    const [entry, there] = await Promise.all([
+      this.#stat(this.#source, from),
+      this.#stat(this.#destination, to),
+    ]);
+    if (!entry) throw new CopyError("ENOENT", this.#source.name, from);
+    if (entry.type === "folder") {
+      if (!this.#options.recursive) throw new CopyError("EISDIR", this.#source.name, from);
+      if (there && there.type !== "folder") {
+        throw new CopyError("ENOTDIR", this.#destination.name, to);
+      }
+      return await this.#folder(from, to, entry, there);
+    }
+    if (entry.type !== "file") throw new CopyError("ESPECIAL", this.#source.name, from);
+    if (there?.type === "folder") {
+      throw new CopyError("EISDIR", this.#destination.name, to, {
+        detail: "the destination of a file is a file",
+      });
+    }
+    if (there && there.type !== "file") throw new CopyError("ESPECIAL", this.#destination.name, to);
+    this.#progress.expect(entry.size);
+    this.#progress.complete();
+    await this.#file(from, there?.path ?? to, entry, there);
+    this.#progress.add(0, from);
+  }
+
+  async #stat(side: Side, path: string): Promise<Entry | null> {
+    let entry: unknown;
+    try {
+      entry = await side.files.stat(path, true);
+    } catch (error) {
+      throw copyError(error, side.name, path);
+    }
+    return entry === null ? null : this.#checked(entry, side, path);
+  }
+
+  #checked(entry: unknown, side: Side, path: string): Entry {
+    const checked = checkEntry(entry);
+    if (!checked) {
+      throw new CopyError("EIO", side.name, path, { detail: "it was described in no known way" });
+    }
+    return checked;
+  }
+
+  /** A name beside a path, for what is not complete yet: one's own, or one that a later copy finds again. */
+  async #beside(path: string, from: string, entry: Entry): Promise<string> {
+    const base = path.replace(this.#destination.windows ? /[\\/]+$/ : /\/+$/, "");
+    const cut = base.replace(this.#destination.windows ? /[^\\/]*$/ : /[^/]*$/, "");
+    if (!this.#options.resume) return `${cut}.pushy-${crypto.randomUUID().slice(0, 13)}.part`;
+    const about = entry.type === "folder" ? "folder" : `${entry.size} ${Math.round(entry.mtime)}`;
+    const text = new TextEncoder().encode([base.slice(cut.length), from, about].join("\0"));
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+    return `${cut}.pushy-${digest.subarray(0, 8).toHex()}.part`;
+  }
+
+  #mode(entry: Entry): number {
+    return entry.mode & 0o777;
+  }
+
+  /** Copies one file: all of it, or nothing. `path` is where it goes, and no link. */
+  async #file(from: string, path: string, entry: Entry, there: Entry | null): Promise<void> {
+    const { resume = false, checksum, preserve } = this.#options;
+    const { files } = this.#destination;
+    const part = await this.#beside(path, from, entry);
+    this.#ending.signal.throwIfAborted();
+    let start = 0;
+    if (resume) {
+      const begun = await this.#attempt(this.#destination, path, files.stat(part, false));
+      const size = begun === null ? 0 : this.#checked(begun, this.#destination, path).size;
+      if (size <= entry.size) start = size;
+    }
+    const reading = this.#checkReading(
+      await this.#attempt(this.#source, from, this.#source.files.read(from, start)),
+      from,
+    );
+    const data = new Counted(
+      reading,
+      start,
+      this.#ending.signal,
+      (n) => this.#progress.add(n, from),
+    );
+    if (start > 0) {
+      if (reading.size !== entry.size || reading.mtime !== entry.mtime) {
+        data.drop();
+        throw new CopyError("ECHANGED", this.#source.name, from);
+      }
+      this.#progress.skip(start, from);
+    }
+    // A mode that the file will not keep is tighter than that: nobody reads what is not complete.
+    const mode = this.#mode(entry);
+    const final = preserve ? mode : there ? there.mode & 0o777 : null;
+    let committed = false;
+    try {
+      const writing = files.write(part, start, mode, resume, data.source);
+      if (checksum) {
+        await writing;
+        const [read, written] = await Promise.all([
+          this.#attempt(this.#source, from, this.#source.files.hash(from)),
+          files.hash(part),
+        ]);
+        if (read !== written) throw new CopyError("ECHECKSUM", this.#destination.name, path);
+      }
+      const time = preserve || resume ? reading.mtime : null;
+      await this.#finished(files.commit(part, path, final, time, writing));
+      committed = true;
+    } catch (error) {
+      if (data.failure !== undefined && !this.#ending.signal.aborted) {
+        throw copyError(data.failure, this.#source.name, from);
+      }
+      this.#ending.signal.throwIfAborted();
+      const missing = error as { code?: unknown; type?: unknown } | null;
+      if (missing?.code === "ENOENT" || missing?.type === "FileNotFoundError") {
+        throw new CopyError("ENOENT", this.#destination.name, path, {
+          detail: "its folder must be there",
+          cause: error,
+        });
+      }
+      throw copyError(error, this.#destination.name, path);
+    } finally {
+      if (!committed && !resume) await this.#remove(part);
+    }
+  }
+
+  /** Takes a part away. What prevents it prevented the copy, too, and that error is told. */
+  async #remove(part: string): Promise<void> {
+    await within(5000, this.#destination.files.remove(part).catch(() => {}));
+  }
+
+  /** Waits for the end of a write; once the copy is to end, not for long. */
+  async #finished(writing: Promise<void>): Promise<void> {
+    const { signal } = this.#ending;
+    let late!: () => void;
+    const over = new Promise<void>((resolve) => late = resolve);
+    const begin = () => {
+      within(5000, writing.catch(() => {})).then(late);
+    };
+    signal.addEventListener("abort", begin, { once: true });
+    try {
+      await Promise.race([
+        writing,
+        over.then(() => {
+          throw signal.reason;
+        }),
+      ]);
+    } finally {
+      signal.removeEventListener("abort", begin);
+    }
+  }
+
+  #checkReading(reading: unknown, from: string): Reading {
+    const { size, mode, mtime, bytes } = (reading ?? {}) as Partial<Reading>;
+    const entry = { type: "file", size, mode, mtime };
+    if (
+      !(bytes instanceof Uint8Array) && !(bytes instanceof ReadableStream) || !checkEntry(entry)
+    ) {
+      throw new CopyError("EIO", this.#source.name, from, { detail: "its bytes did not come" });
+    }
+    return reading as Reading;
+  }
+
+  async #attempt<T>(side: Side, path: string, call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      this.#ending.signal.throwIfAborted();
+      throw copyError(error, side.name, path);
+    }
+  }
+
+  /** Copies a folder: a new one appears when it is complete, one that is there gets each file as it is complete. */
+  async #folder(from: string, to: string, entry: Entry, there: Entry | null): Promise<void> {
+    const { resume = false, preserve } = this.#options;
+    const { files, name } = this.#destination;
+    const base = there?.path ?? await this.#beside(to, from, entry);
+    const tree = new Tree(this.#options.concurrency ?? 8, this.#ending);
+    const times: [path: string, entry: Entry][] = [];
+    let committed = false;
+    try {
+      if (!there) {
+        await this.#attempt(
+          this.#destination,
+          to,
+          files.folder(base, this.#mode(entry) | 0o700, !resume),
+        );
+      }
+      const complete = resume ? await this.#listing(base) : new Map<string, Entry>();
+      await this.#walk(from, base, tree, times, complete);
+      this.#progress.complete();
+      await tree.finished();
+      if (preserve) {
+        // What is inside would change the time of a folder: the innermost come first.
+        for (const [path, folder] of times.reverse()) {
+          await this.#attempt(
+            this.#destination,
+            path,
+            files.commit(path, path, this.#mode(folder), folder.mtime),
+          );
+        }
+      }
+      this.#ending.signal.throwIfAborted();
+      const time = preserve ? entry.mtime : null;
+      const mode = preserve ? this.#mode(entry) : null;
+      const path = there ? base : to.replace(/(.)\/+$/, "$1");
+      if (!there || preserve) await files.commit(base, path, mode, time);
+      committed = true;
+      this.#progress.add(0, from);
+    } catch (error) {
+      this.#ending.abort(error);
+      await within(5000, tree.settled());
+      throw copyError(
+        this.#options.signal?.aborted ? this.#options.signal.reason : error,
+        name,
+        to,
+      );
+    } finally {
+      if (!committed && !there && !resume) await this.#remove(base);
+    }
+  }
+
+  async #listing(base: string): Promise<Map<string, Entry>> {
+    const found = new Map<string, Entry>();
+    try {
+      for await (const [name, entry] of this.#destination.files.walk(base)) {
+        found.set(String(name), this.#checked(entry, this.#destination, base));
+      }
+    } catch (error) {
+      throw copyError(error, this.#destination.name, base);
+    }
+    return found;
+  }
+
+  async #walk(
+    from: string,
+    base: string,
+    tree: Tree,
+    times: [string, Entry][],
+    complete: ReadonlyMap<string, Entry>,
+  ): Promise<void> {
+    const { links = "keep", special = "refuse" } = this.#options;
+    const source = this.#source;
+    const { files, windows, name: side } = this.#destination;
+    const unsafe = (what: string) => new CopyError("EUNSAFE", source.name, from, { detail: what });
+    const entries = source.files.walk(from)[Symbol.asyncIterator]();
+    let done = false;
+    try {
+      for (;;) {
+        const step = await this.#attempt(source, from, entries.next());
+        if (step.done) break;
+        this.#ending.signal.throwIfAborted();
+        const pair: unknown = step.value;
+        if (!Array.isArray(pair)) throw unsafe("an entry without a name");
+        const [name, value] = pair;
+        const refused = unsafeName(name, windows);
+        if (refused) throw unsafe(refused);
+        const whole = `${from}/${name}`;
+        const path = `${base}/${name}`;
+        const entry = this.#checked(value, source, whole);
+        const parent = tree.folderOf(name);
+        if (!parent) throw unsafe(`the name ${JSON.stringify(name)}, before its folder`);
+        switch (entry.type) {
+          case "folder":
+            times.push([path, entry]);
+            await tree.addFolder(name, async () => {
+              await parent;
+              await this.#attempt(
+                this.#destination,
+                path,
+                files.folder(path, this.#mode(entry) | 0o700, false),
+              );
+            });
+            break;
+          case "file": {
+            this.#progress.expect(entry.size);
+            const before = complete.get(name);
+            if (before?.type === "file" && isSame(before, entry)) {
+              this.#progress.skip(entry.size, whole);
+              break;
+            }
+            await tree.add(async () => {
+              await parent;
+              await this.#file(whole, path, entry, before ?? null);
+            });
+            break;
+          }
+          case "link": {
+            if (links === "skip") break;
+            // From here a link may say what it likes: whoever copies may write there anyway.
+            const lead = side === "local" ? unsafeLink(name, entry.target, windows) : undefined;
+            if (lead) throw unsafe(lead);
+            await tree.add(async () => {
+              await parent;
+              await this.#link(entry.target!, path, whole, entry);
+            });
+            break;
+          }
+          case "other":
+            if (special === "refuse") throw new CopyError("ESPECIAL", source.name, whole);
+        }
+      }
+      done = true;
+    } finally {
+      if (!done) await within(1000, entries.return?.().catch(() => {}) ?? Promise.resolve());
+    }
+  }
+
+  async #link(target: string, path: string, from: string, entry: Entry): Promise<void> {
+    const { files } = this.#destination;
+    const part = await this.#beside(path, from, entry);
+    try {
+      if (this.#options.resume) await files.remove(part);
+      await files.commit(part, path, null, null, files.link(target, part));
+    } catch (error) {
+      await this.#remove(part);
+      this.#ending.signal.throwIfAborted();
+      throw copyError(error, this.#destination.name, path);
+    }
+  }
+}
+
+/** Is a file the same by size and time? Systems keep times to different parts of a millisecond. */
+function isSame(one: Entry, other: Entry): boolean {
+  return one.size === other.size && Math.abs(one.mtime - other.mtime) < 2;
+}
+
+/** What is under way in a folder: so many at once, and each after the folder that it stands in. */
+class Tree {
+  readonly #most: number;
+  readonly #ending: AbortController;
+  readonly #folders = new Map<string, Promise<void>>([["", Promise.resolve()]]);
+  readonly #running = new Set<Promise<void>>();
+  #failure: { error: unknown } | undefined;
+
+  constructor(most: number, ending: AbortController) {
+    this.#most = most;
+    this.#ending = ending;
+  }
+
+  /** The folder that a name stands in, if there is one. */
+  folderOf(name: string): Promise<void> | undefined {
+    return this.#folders.get(name.slice(0, Math.max(0, name.lastIndexOf("/"))));
+  }
+
+  /** Makes a folder. Resolves when something else may be begun. */
+  async addFolder(name: string, work: () => Promise<void>): Promise<void> {
+    const made = this.#start(work);
+    this.#folders.set(name, made);
+    await this.#room();
+  }
+
+  /** Begins something. Resolves when something else may be begun. */
+  async add(work: () => Promise<void>): Promise<void> {
+    this.#start(work);
+    await this.#room();
+  }
+
+  #start(work: () => Promise<void>): Promise<void> {
+    const running = work();
+    const settled = running.catch((error) => {
+      this.#failure ??= { error };
+      this.#ending.abort(error);
+    }).finally(() => this.#running.delete(settled));
+    this.#running.add(settled);
+    return running;
+  }
+
+  async #room(): Promise<void> {
+    while (this.#running.size >= this.#most && !this.#failure) await Promise.race(this.#running);
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  /** Resolves when all of it is done; rejects with what failed first. */
+  async finished(): Promise<void> {
+    await this.settled();
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  /** Resolves when nothing runs any more. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.race(this.#running);
+  }
+}
+
+/** The bytes of a file on their way: counted, no more than there should be, and stopped when the copy is to end. */
+class Counted {
+  /** What is to be written. */
+  readonly source: Uint8Array | ReadableStream<Uint8Array>;
+  /** What went wrong at the source. */
+  failure: unknown;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+
+  constructor(
+    reading: Reading,
+    start: number,
+    signal: AbortSignal,
+    count: (bytes: number) => void,
+  ) {
+    const most = reading.size === 0 ? UNSIZED : reading.size - start;
+    const { bytes } = reading;
+    if (bytes instanceof Uint8Array) {
+      this.source = bytes;
+      count(bytes.length);
+      return;
+    }
+    const reader = this.#reader = bytes.getReader();
+    let passed = 0;
+    let abort!: () => void;
+    const end = () => signal.removeEventListener("abort", abort);
+    this.source = new ReadableStream<Uint8Array>({
+      type: "bytes",
+      start(controller) {
+        abort = () => {
+          reader.cancel(signal.reason).catch(() => {});
+          controller.error(signal.reason);
+        };
+        signal.addEventListener("abort", abort, { once: true });
+      },
+      pull: async (controller) => {
+        try {
+          const { done, value } = await reader.read();
+          if (signal.aborted) return;
+          if (done) {
+            end();
+            controller.close();
+            (controller as ReadableByteStreamController).byobRequest?.respond(0);
+            return;
+          }
+          passed += value.length;
+          if (passed > most) {
+            throw Object.assign(new Error("there is more of it than there should be"), {
+              code: "ECHANGED",
+            });
+          }
+          count(value.length);
+          controller.enqueue(value);
+        } catch (error) {
+          end();
+          this.failure = error;
+          reader.cancel(error).catch(() => {});
+          throw error;
+        }
+      },
+      cancel(reason) {
+        end();
+        return reader.cancel(reason);
+      },
+    }, { highWaterMark: 0 });
+    if (signal.aborted) abort();
+  }
+
+  /** Nobody is going to write it. */
+  drop(): void {
+    this.#reader?.cancel().catch(() => {});
+  }
 }

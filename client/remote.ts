@@ -81,42 +81,54 @@ export type RemoteMembers<T> =
   & Disposable
   & AsyncDisposable;
 
-/** What may be passed where the remote expects a `T`: that, its promise, or a reference to a remote one. */
+/**
+ * What may be passed where the remote expects a `T`: that, a reference to a remote one, or the result of a call
+ * that has not come yet. A promise of this side is no such result: it arrives as a promise.
+ */
 export type Local<T> =
-  // One signature alone, so that a callback's parameters have types without being told: a reference fits it.
-  T extends AnyFunction ? LocalFunction<T> | Promise<T> | Promise<Remote<T>>
-    :
-      | T
-      | Promise<T>
-      | Promise<Remote<T>>
-      | Remote<T>
-      | (T extends Plain ? never
-        : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
-        : T extends object ? { [K in keyof T]: Local<T[K]> }
-        : never);
+  | (Promise<Remote<T>> & Disposable)
+  // Of functions one call signature and no more, so that the parameters of a callback have types.
+  | LocalFunctions<T>
+  | (HasFunction<T> extends true ? LocalData<Exclude<T, AnyFunction>> : LocalData<T> | Untyped);
+
+/** Is one of the members of this union a function? */
+export type HasFunction<T> = [Extract<T, AnyFunction>] extends [never] ? false : true;
+
+/** The callbacks that may be passed where a function of type `T` is expected. */
+export type LocalFunctions<T> = T extends AnyFunction ? LocalFunction<T> : never;
+
+/** What may be passed where data of type `T` is expected. */
+// Not one member of a union after the other: the promise of a boolean is none of true, and none of false.
+export type LocalData<T> = [T] extends [never] ? never : T | Remote<T> | LocalParts<T>;
+
+/** The same for the parts of an array or object. */
+export type LocalParts<T> = T extends Plain ? never
+  : T extends readonly unknown[] ? { [K in keyof T]: Local<T[K]> }
+  : T extends object ? { [K in keyof T]: Local<T[K]> }
+  : never;
 
 /** A callback: it gets what is remote as such, and may answer with a promise. */
 export type LocalFunction<T extends AnyFunction> = (
   ...args: RemoteAll<Parameters<T>>
 ) => unknown;
 
-/** Each of these arguments as it arrives. */
+/** What the arguments of a callback are here. */
 export type RemoteAll<A extends readonly unknown[]> = { [K in keyof A]: Remote<A[K]> };
 
-/** What may be passed for each of these arguments. */
+/** What may be passed for each of these parameters. */
 export type LocalAll<A extends readonly unknown[]> = { [K in keyof A]: Local<A[K]> };
 
-/** One signature of a function over there. */
+/** One signature of a remote function. */
 export type Call<A extends readonly unknown[], R> = (
   ...args: LocalAll<A>
 ) => RemotePromise<Awaited<R>>;
 
-/** A class over there: constructing gives the promise of an instance. */
+/** A remote class, to be constructed with `new`. */
 export type RemoteConstructor<T> = T extends abstract new (...args: infer A) => infer R
   ? new (...args: LocalAll<A>) => RemotePromise<R>
   : unknown;
 
-/** A function over there, with up to eight overloads. */
+/** A remote function, with up to eight of its overloads. */
 // One line for each number of overloads: a type with fewer does not match a pattern with more.
 // deno-fmt-ignore
 export type RemoteFunction<T> =
@@ -141,9 +153,13 @@ export interface UntypedMembers {
   new (...args: unknown[]): Untyped;
   /** A member. */
   readonly [key: string]: Untyped;
+  /** Gives it back early. */
+  [Symbol.dispose](): void;
+  /** Lets it dispose of itself, and gives it back. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** A module over there. */
+/** A remote module. */
 export type Module<T> = RemotePromise<T>;
 
 /** The modules of a JavaScript runtime: Node's own are typed, and any other can be named. */

@@ -277,13 +277,17 @@ export class Asking {
       else this.#processOne();
       this.#finish(question, op, value);
     };
-    new Incoming(this.#host, attachments).take(
-      value,
-      op === Op.throw,
-      (value) => finish(op, value),
-      (error) => finish(Op.throw, error),
-    );
-    if (!finished) place ??= this.#wait(question);
+    try {
+      new Incoming(this.#host, attachments).take(
+        value,
+        op === Op.throw,
+        (value) => finish(op, value),
+        (error) => finish(Op.throw, error),
+      );
+    } finally {
+      // Also where the session is going to end for what was sent: the question hears of it.
+      if (!finished) place ??= this.#wait(question);
+    }
   }
 
   /** The answer stays in its place of the order: what is acknowledged, the peer forgets. */

@@ -53,10 +53,10 @@ import {
 
 /** Keyword arguments of a Python call; see `kwargs()`. */
 export class Kwargs {
-  /** The arguments by their names. */
+  /** The arguments, by name. */
   readonly values: Record<string, unknown>;
 
-  /** Wraps the arguments. */
+  /** Takes the arguments, by name. */
   constructor(values: Record<string, unknown>) {
     this.values = values;
   }
@@ -458,7 +458,8 @@ export class Incoming implements Importer {
     const result = caller.call(base, [], How.get, [], true);
     const promise = caller.pull(result.question).finally(() => {
       border.awaited--;
-      caller.release(base);
+      // By way of the holder, which must not be collected before: that would put this off to the next tick.
+      caller.release(stubInfo(holder)!.base);
     });
     promise.catch(() => {
       // Whoever awaits the value sees the error; a value that nobody looks at has none to report.

@@ -56,11 +56,13 @@ export class RemoteError extends Error {
     this.type = printable(parts.type);
     define(this, "name", this.type);
     // The agent's own frames tell a user nothing.
-    this.remoteStack = printable(parts.stack).split("\n").filter((line) => !AGENT_FRAME.test(line))
-      .join("\n");
+    this.remoteStack = printable(parts.stack).split("\n")
+      .map((line) => line.replace(EVALUATED, "($1)"))
+      .filter((line) => !AGENT_FRAME.test(line)).join("\n");
     for (const key of Object.keys(parts.properties)) {
-      if (!RESERVED.has(key)) {
-        Object.defineProperty(this, key, {
+      const name = printable(key);
+      if (!RESERVED.has(name)) {
+        Object.defineProperty(this, name, {
           value: parts.properties[key],
           enumerable: true,
           configurable: true,
@@ -88,6 +90,9 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
 const AGENT_FRAME =
   /pushy:agent|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
 
+/** A place in source that the agent evaluated: V8 names what evaluated it, too. */
+const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;
+
 const RESERVED = new Set([
   "name",
   "message",
@@ -98,6 +103,11 @@ const RESERVED = new Set([
   "remoteStack",
   "__proto__",
   "constructor",
+  // An error that cannot be shown would hide what went wrong.
+  "toString",
+  "toJSON",
+  "valueOf",
+  "then",
 ]);
 
 function define(target: object, key: string, value: unknown): void {
@@ -110,7 +120,7 @@ function indent(text: string): string {
 
 /** The peer broke the rules of the protocol, or went beyond a limit. The connection is closed. */
 export class ProtocolError extends Error {
-  /** The name of the class. */
+  /** `"ProtocolError"` */
   override readonly name = "ProtocolError";
 }
 
@@ -119,7 +129,7 @@ export class ProtocolError extends Error {
  * has the end of what the remote wrote to its standard error.
  */
 export class ConnectionLostError extends Error {
-  /** The name of the class. */
+  /** `"ConnectionLostError"` */
   override readonly name = "ConnectionLostError";
   /** The exit status of the process at the other end, where it is known. */
   readonly status: number | string | undefined;
@@ -152,7 +162,7 @@ export class ConnectionClosedError extends ConnectionLostError {
 
 /** A value that cannot cross: refused before any byte of it is sent. */
 export class UncrossableError extends TypeError {
-  /** The name of the class. */
+  /** `"UncrossableError"` */
   override readonly name = "UncrossableError";
   /** Where in the call the value stands: `args[0].config.socket`. */
   readonly path: string;

@@ -71,7 +71,9 @@ export class Outbox {
 
   /** Is a write under way, or is there something left to write? */
   get busy(): boolean {
-    return this.#writing || !this.#writer.empty || this.#sealed.length > 0 || this.#bulk.length > 0;
+    return this.#writing ||
+      !this.#closed &&
+        (!this.#writer.empty || this.#sealed.length > 0 || this.#bulk.length > 0);
   }
 
   /** About how many bytes the frame that is being made has already. */

@@ -919,8 +919,9 @@ function plainError(parts: ErrorParts): Error {
   if (error.name !== parts.type) hidden(error, "name", printable(parts.type));
   hidden(error, "stack", printable(parts.stack));
   for (const key of Object.keys(parts.properties)) {
-    if (!NOT_PROPERTIES.has(key)) {
-      (error as unknown as Record<string, unknown>)[key] = parts.properties[key];
+    const name = printable(key);
+    if (!NOT_PROPERTIES.has(name)) {
+      (error as unknown as Record<string, unknown>)[name] = parts.properties[key];
     }
   }
   return error;

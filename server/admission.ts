@@ -23,8 +23,6 @@ export interface Arrival {
   readonly host: string;
   /** The address that it has reached, if a client may insist on it; else empty. */
   readonly place: string;
-  /** What has to be done before the first byte: the handshake of TLS. */
-  readonly ready?: () => Promise<void>;
 }
 
 /** The rules. */
@@ -126,10 +124,9 @@ export class Admission {
   }
 
   async #enter(
-    { channel, host, place, ready }: Arrival,
+    { channel, host, place }: Arrival,
     takePlace: () => Refusal | undefined,
   ): Promise<boolean> {
-    await ready?.();
     const { key, refusal } = this.#options;
     const rest = await admit(channel, {
       key,

@@ -84,27 +84,22 @@ function doorOf(listener: Deno.Listener, address: ServerAddress, accepting: Prom
 export function listenTcp(
   hostname: string,
   port: number,
-  certificates: ServerCertificates | undefined,
   onArrival: OnArrival,
   log: Log,
 ): Door {
-  const options = { hostname, port, tcpBacklog: BACKLOG };
-  const listener = certificates
-    ? Deno.listenTls({ ...options, cert: certificates.cert, key: certificates.key })
-    : Deno.listen(options);
-  const address = listener.addr as Deno.NetAddr;
+  const listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
+  const address = listener.addr;
   const arrivalOf = (conn: Deno.Conn): Arrival => {
-    const tcp = conn as Deno.TcpConn | Deno.TlsConn;
+    const tcp = conn as Deno.TcpConn;
     const remote = tcp.remoteAddr;
     const local = tcp.localAddr;
-    if ("setNoDelay" in tcp) tcp.setNoDelay(true);
-    if ("setKeepAlive" in tcp) tcp.setKeepAlive(true);
+    tcp.setNoDelay(true);
+    tcp.setKeepAlive(true);
     return {
       channel: new ConnChannel(conn),
       peer: nameOf(remote.hostname, remote.port),
       host: remote.hostname,
-      place: certificates ? "" : `${local.hostname}:${local.port}`,
-      ready: "handshake" in tcp ? () => tcp.handshake().then(() => {}) : undefined,
+      place: `${local.hostname}:${local.port}`,
     };
   };
   return doorOf(
@@ -190,8 +185,8 @@ interface AcceptedSocket extends NodeSocket {
 }
 
 /**
- * Listens by means of Node's modules: for certificates of clients, which Deno's own listener does not ask for, for
- * sockets that systemd has opened, and for the named pipes of Windows.
+ * Listens by means of Node's modules: for TLS, for sockets that systemd has opened, and for the named pipes of
+ * Windows. Deno's own listener for TLS asks clients for no certificate, and cannot let go of one that is silent.
  */
 export async function listenNode(
   where: { hostname: string; port: number } | { fd: number } | { path: string },

@@ -29,6 +29,7 @@ import {
 } from "./listen.ts";
 import { type Log, type LogEvent, stderrLog } from "./log.ts";
 import { type Interpreter, type Served, shareInterpreter } from "./shared.ts";
+import { standardStreams } from "./stdio.ts";
 
 export { DEFAULT_PORT };
 export type { LogEvent, ServerAddress };
@@ -210,6 +211,7 @@ class RunningServer implements Server {
   readonly finished: Promise<void>;
   readonly #options: RunOptions;
   readonly #log: Log;
+  readonly #standard: ReturnType<typeof standardStreams> | undefined;
   readonly #served = new Map<number, Served>();
   #address!: ServerAddress;
   #interpreter!: Interpreter;
@@ -230,6 +232,8 @@ class RunningServer implements Server {
   constructor(options: RunOptions) {
     this.#options = options;
     this.#log = options.quiet ? () => {} : options.onLog ?? stderrLog();
+    // Before the methods that it uses are replaced, to catch what programs print.
+    this.#standard = options.stdio ? standardStreams() : undefined;
     this.finished = new Promise((resolve) => this.#settle = resolve);
   }
 
@@ -286,9 +290,8 @@ class RunningServer implements Server {
   async #listen(): Promise<void> {
     const { stdio, pipe, unix, fd } = this.#options;
     if (stdio) {
-      const { standardStreams } = await import("./stdio.ts");
       this.#address = { transport: "stdio" };
-      const { channel, finished } = standardStreams();
+      const { channel, finished } = this.#standard!;
       this.#serve(channel, "stdio");
       void finished.then(() => this.shutdown(0));
     } else if (pipe !== undefined) {
@@ -345,9 +348,9 @@ class RunningServer implements Server {
     // Who comes before the token is there waits for it.
     const ready = Promise.withResolvers<void>();
     const arrive = (arrival: Arrival) => void ready.promise.then(() => this.#arrive(arrival));
-    const door = certificates?.clientCa !== undefined
+    const door = certificates
       ? await listenNode({ hostname, port }, certificates, arrive, this.#log)
-      : listenTcp(hostname, port, certificates, arrive, this.#log);
+      : listenTcp(hostname, port, arrive, this.#log);
     this.#enterBy(door);
     if (token === undefined && tls?.clientCa === undefined && !allowInsecure) {
       const { port } = door.address as { port: number };

@@ -6,8 +6,9 @@
 
 import { open } from "../protocol/access.ts";
 import { ConnectionLostError } from "../protocol/errors.ts";
-import type { Limits } from "../protocol/limits.ts";
+import { type Limits, resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
+import { makeFiles } from "../runtime/js/files.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "../runtime/js/root.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
 import type { Log } from "./log.ts";
@@ -106,6 +107,7 @@ class Client implements Served {
   readonly #channel: SocketChannel;
   readonly #options: SharedOptions;
   readonly #session: Session;
+  readonly #files = makeFiles();
   #settings: Settings = {};
   #lastSeen = performance.now();
   #lastActive = performance.now();
@@ -126,7 +128,7 @@ class Client implements Served {
     this.over = new Promise((resolve) => this.#settle = resolve);
     this.#session = new Session({
       access: open,
-      root: makeRoot(() => this.#settings),
+      root: makeRoot(() => this.#settings, this.#files.files),
       context: calls,
       limits: options.limits,
       send: (bytes) => {
@@ -134,7 +136,7 @@ class Client implements Served {
         if (this.#drained && this.#session.waitingBytes <= MOST_WAITING) this.#drained();
         return written;
       },
-      onHello: (settings) => this.#settings = settings as Settings,
+      onHello: (settings) => this.#greet(settings as Settings),
       onClose: (reason) => void this.#finish(reason),
     });
     const print: Printer = (descriptor, bytes) => {
@@ -149,6 +151,16 @@ class Client implements Served {
       return true;
     };
     printTo(print, () => void this.#pump(greeting));
+  }
+
+  /** What the client would refuse is refused here, where it is the one call's error. */
+  #greet(settings: Settings): void {
+    this.#settings = settings;
+    const { limits } = this.#session;
+    const theirs = resolveLimits(settings.limits);
+    for (const name of ["frameBytes", "valueBytes", "depth", "streamWindow"] as const) {
+      limits[name] = Math.min(limits[name], theirs[name]);
+    }
   }
 
   get working(): number {
@@ -193,6 +205,7 @@ class Client implements Served {
   }
 
   async #finish(reason: Error): Promise<void> {
+    this.#files.abandon();
     this.#drained?.();
     // The farewell, if there is one, must not wait for a client that does not read.
     const isWritten = await new Promise<boolean>((resolve) => {

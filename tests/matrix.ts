@@ -20,9 +20,11 @@ import {
   type RuntimeName,
 } from "../mod.ts";
 import { Popen as openLocal } from "../transport/local.ts";
+import { SAMBA_MISSING } from "./smb/samba.ts";
+import { type Addresses, startDaemons } from "./support/daemons.ts";
 import { type LeakGuard, leakGuard } from "./support/leaks.ts";
 import { findProgram, type ProgramName } from "./support/programs.ts";
-import { type Requirement, requires } from "./support/requirement.ts";
+import { type Requirement, requires, requiresAll, requiresThat } from "./support/requirement.ts";
 
 /** What a row may lack. */
 export type Feature =
@@ -33,7 +35,9 @@ export type Feature =
   /** The remote side is a process of its own, whose life this side's connection decides. */
   | "own process"
   /** The remote side sees this side's files. */
-  | "same files";
+  | "same files"
+  /** What a child of the remote side writes to the descriptors that it inherits arrives here. */
+  | "inherited descriptors";
 
 /** One way to connect. */
 export interface Row {
@@ -84,6 +88,34 @@ function local(
   };
 }
 
+// Before any test, so that no test is said to have left them behind.
+const daemons = await startDaemons();
+
+function daemon(
+  name: string,
+  lacks: Row["lacks"],
+  programs: ProgramName[],
+  where: (addresses: Addresses) => [target: string, options?: ConnectOptions],
+): Row {
+  return {
+    name: `${name} × deno`,
+    transport: "daemon",
+    runtime: "deno",
+    requirement: requires(...programs),
+    lacks: {
+      python: "it runs JavaScript",
+      "inherited descriptors": "they are the server's own",
+      ...lacks,
+    },
+    connect(_guard, options = {}) {
+      const [target, more] = where(daemons);
+      return connect(target, { stderr: "null", ...more, ...options });
+    },
+  };
+}
+
+const SHARED = { "own process": "all clients share the server's" };
+
 /** Every row. */
 export const ROWS: readonly Row[] = [
   local("deno", "deno", []),
@@ -92,6 +124,25 @@ export const ROWS: readonly Row[] = [
   local("node", "node 22", ["node22"]),
   local("node", "node 24", ["node24"]),
   local("bun", "bun", ["bun"]),
+  daemon("daemon tcp", SHARED, [], ({ tcp, token }) => [`daemon:127.0.0.1:${tcp}`, { token }]),
+  daemon("daemon tls", SHARED, ["openssl"], ({ tls, token }) => [
+    `daemon:localhost:${tls!.port}`,
+    { token, tls: { caCerts: tls!.ca } },
+  ]),
+  daemon(
+    "daemon unix",
+    { "own process": "the server's connection decides its life" },
+    [],
+    ({ unix }) => [`daemon:${unix}`],
+  ),
+  {
+    ...daemon("smb", SHARED, [], ({ smb }) => ["smb:127.0.0.1", { ...smb }]),
+    transport: "smb",
+    requirement: requiresAll(
+      requires("smbd"),
+      requiresThat(SAMBA_MISSING === undefined, SAMBA_MISSING ?? "", "run the tests as root"),
+    ),
+  },
 ];
 
 /** One transport, for the contract that all of them keep. */

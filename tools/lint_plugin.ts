@@ -11,10 +11,14 @@ const LAYERS: Record<string, readonly string[]> = {
   runtime: ["protocol"],
   client: ["protocol", "transport", "runtime"],
   server: ["protocol", "transport", "runtime"],
+  cli: [],
 };
 
 /** The files on top, which may import every layer. */
 const TOP = ["mod.ts", "cli.ts"];
+
+/** What the command line's own files may import: it is a user of the package, as any other. */
+const COMMAND_LINE = ["mod.ts", "server/", "transport/"];
 
 /** The files that may contain `new Proxy`, with their reasons. */
 const PROXY_FILES = [
@@ -50,6 +54,16 @@ function layerViolation(path: string, specifier: string): string | undefined {
   if (!/^\.{1,2}\//.test(specifier)) return undefined;
   const target = new URL(specifier, `file:///${path}`).pathname.slice(1);
   const folder = target.split("/")[0] ?? "";
+  if (path === "cli.ts" && target === "deno.json") return undefined;
+  if (layer === undefined && target.startsWith("cli/")) {
+    return path === "cli.ts" ? undefined : `${path} imports "${target}", which only cli.ts may`;
+  }
+  if (layer === "cli") {
+    if (folder === "cli" || COMMAND_LINE.some((allowed) => target.startsWith(allowed))) {
+      return undefined;
+    }
+    return `cli/ imports "${target}", but may import ${COMMAND_LINE.join(", ")}`;
+  }
   if (layer === undefined) {
     if (layerOf(target) !== undefined || TOP.includes(target)) return undefined;
     return `${path} imports "${target}", which is in no layer`;
@@ -152,7 +166,8 @@ const oneProxy: Deno.lint.Rule = {
 const quiet: Deno.lint.Rule = {
   create(context) {
     const path = pathOf(context.filename);
-    if (layerOf(path) === undefined && path !== "mod.ts") return {};
+    const layer = layerOf(path);
+    if (layer === "cli" || layer === undefined && path !== "mod.ts") return {};
     return {
       CallExpression(node) {
         // Calls only: the agent replaces the methods of its own console.

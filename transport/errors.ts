@@ -33,7 +33,7 @@ function printable(text: string): string {
 
 /** The link to the other machine could not be made. Its `message` says what was tried and what to do. */
 export class ConnectionError extends Error {
-  /** The name of the class. */
+  /** `"ConnectionError"` */
   override readonly name: string = "ConnectionError";
   /** The stage that failed. */
   readonly stage: string | undefined;
@@ -70,13 +70,13 @@ export class ConnectionError extends Error {
 
 /** The other machine was reached, and did not let this user in. */
 export class AuthenticationError extends ConnectionError {
-  /** The name of the class. */
+  /** `"AuthenticationError"` */
   override readonly name: string = "AuthenticationError";
 }
 
 /** The other machine's key is unknown, or not the one that it should be. */
 export class HostKeyError extends ConnectionError {
-  /** The name of the class. */
+  /** `"HostKeyError"` */
   override readonly name: string = "HostKeyError";
 }
 

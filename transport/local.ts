@@ -173,7 +173,7 @@ class LocalTransport implements BaseTransport {
 async function copy(from: string, to: string, options: CopyOptions = {}): Promise<void> {
   options.signal?.throwIfAborted();
   const { size, isDirectory } = await Deno.stat(from);
-  if (isDirectory) throw new TypeError(`Cannot copy ${from}: it is a folder`);
+  if (isDirectory) throw new Deno.errors.IsADirectory(`Cannot copy ${from}: it is a folder`);
   const partial = `${to}.${crypto.randomUUID().slice(0, 8)}.part`;
   try {
     await Deno.copyFile(from, partial);

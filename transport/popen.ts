@@ -37,11 +37,15 @@ export interface PopenOptions {
 export interface CopyProgress {
   /** Bytes copied so far. */
   readonly bytes: number;
-  /** The size of the file in bytes, where it is known. */
+  /** The size in bytes of all that is copied, where it is known. */
   readonly total?: number;
+  /** Bytes in a second, over the last few seconds. A transport's own copy may leave it out. */
+  readonly rate?: number;
+  /** The path, at the source, of the file that this is about. A transport's own copy may leave it out. */
+  readonly file?: string;
 }
 
-/** Options of a transport's own file copy. */
+/** What a transport's own file copy knows of the options of a copy. */
 export interface CopyOptions {
   /** Called as the copy goes on, and once when it is complete. */
   onProgress?: (progress: CopyProgress) => void;

@@ -9,6 +9,7 @@ import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import { resolveLimits } from "../../protocol/limits.ts";
 import { Session } from "../../protocol/session.ts";
+import { makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "./root.ts";
@@ -19,10 +20,12 @@ import { type Loaded, openWires } from "./wires.ts";
 export async function start(loaded: Loaded): Promise<void> {
   const wires = await openWires(loaded);
   let settings: Settings = {};
+  const { files, abandon } = makeFiles();
   let over = false;
   const finish = (clean: boolean) => {
     if (over) return;
     over = true;
+    abandon();
     if (clean) host.ignoreTermination();
     host.endGroup(clean ? "SIGTERM" : "SIGKILL");
     host.exit(clean ? 0 : 1);
@@ -37,7 +40,7 @@ export async function start(loaded: Loaded): Promise<void> {
   };
   const session = new Session({
     access: open,
-    root: makeRoot(() => settings),
+    root: makeRoot(() => settings, files),
     context: calls,
     send(bytes) {
       const written = wires.write(bytes);

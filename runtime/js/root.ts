@@ -8,6 +8,7 @@ import type { Answer } from "../../protocol/calls.ts";
 import type { Limits } from "../../protocol/limits.ts";
 import type { CallContext } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";
+import type { Files } from "./files.ts";
 import { host } from "./host.ts";
 import { importModule, Modules } from "./modules.ts";
 
@@ -20,7 +21,7 @@ export interface Settings {
 }
 
 /** What the client reaches at target 0. */
-export function makeRoot(settings: () => Settings): Record<string, unknown> {
+export function makeRoot(settings: () => Settings, files: Files): Record<string, unknown> {
   const importing = (name: string) => importModule(name, settings().cache ?? true);
   const scope = new Scope();
   return Object.assign(Object.create(null), {
@@ -32,6 +33,7 @@ export function makeRoot(settings: () => Settings): Record<string, unknown> {
     compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
       compile(source, names, values, within),
     scope: (initial?: Record<string, unknown>) => new Scope(initial),
+    files,
   });
 }
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { getOver, putOver } from "../../client/files.ts";
+import type { CopyProgress, FileOptions } from "../../mod.ts";
 import { capability } from "../matrix.ts";
 
 const options = { needs: ["javascript", "same files"] } as const;
@@ -8,12 +8,12 @@ capability("putfile and getfile copy bytes as they are", async ({ con, guard }) 
   const bytes = crypto.getRandomValues(new Uint8Array(60_000));
   const [local, remote, back] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
   await Deno.writeFile(local!, bytes);
-  const progress: unknown[] = [];
+  const progress: CopyProgress[] = [];
   await con.putfile(local!, remote!, { onProgress: (p) => progress.push(p) });
   assertEquals(await con.modules.fs.statSync(remote!).size, bytes.length);
   await con.getfile(remote!, back!);
   assertEquals(await Deno.readFile(back!), bytes);
-  assertEquals(progress.at(-1), { bytes: 60_000, total: 60_000 });
+  assertEquals([progress.at(-1)!.bytes, progress.at(-1)!.total], [60_000, 60_000]);
   await Deno.writeFile(local!, new Uint8Array(0));
   await con.putfile(local!, remote!);
   assertEquals((await Deno.stat(remote!)).size, 0);
@@ -32,35 +32,41 @@ capability("a copy that fails leaves the destination as it was", async ({ con, g
 }, options);
 
 capability("files go over the connection's streams", async ({ con, guard }) => {
+  // What the transports' own ways do not do.
+  const streamed = { preserve: true };
+  const put = (from: string, to: string, options?: FileOptions) =>
+    con.putfile(from, to, { ...streamed, ...options });
+  const get = (from: string, to: string, options?: FileOptions) =>
+    con.getfile(from, to, { ...streamed, ...options });
   const data = Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 7);
   const [a, b, c] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
   await Deno.writeFile(a!, data);
-  const seen: unknown[] = [];
-  await putOver((source) => con.compile(source), a!, b!, { onProgress: (p) => seen.push(p) });
-  assertEquals(seen.at(-1), { bytes: data.length, total: data.length });
-  await getOver((source) => con.compile(source), b!, c!);
+  const seen: CopyProgress[] = [];
+  await put(a!, b!, { onProgress: (p) => seen.push(p) });
+  assertEquals([seen.at(-1)!.bytes, seen.at(-1)!.total], [data.length, data.length]);
+  await get(b!, c!);
   assertEquals(await Deno.readFile(c!), data);
   await Deno.writeTextFile(c!, "before");
   const folder = `${guard.folder}/no/folder`;
   await assertRejects(
-    () => getOver((source) => con.compile(source), `${guard.folder}/none`, c!),
+    () => get(`${guard.folder}/none`, c!),
     Error,
   );
   await assertRejects(
-    () => getOver((source) => con.compile(source), guard.folder, c!),
+    () => get(guard.folder, c!),
     Error,
     "it is a folder",
   );
-  await assertRejects(() => getOver((source) => con.compile(source), b!, folder), Error);
+  await assertRejects(() => get(b!, folder), Error);
   await assertRejects(
-    () => putOver((source) => con.compile(source), `${guard.folder}/none`, c!),
+    () => put(`${guard.folder}/none`, c!),
     Error,
   );
-  await assertRejects(() => putOver((source) => con.compile(source), a!, folder), Error);
+  await assertRejects(() => put(a!, folder), Error);
   const controller = new AbortController();
   await assertRejects(
     () =>
-      putOver((source) => con.compile(source), a!, c!, {
+      put(a!, c!, {
         signal: controller.signal,
         onProgress: () => controller.abort(new Error("half-way")),
       }),
@@ -70,7 +76,7 @@ capability("files go over the connection's streams", async ({ con, guard }) => {
   const second = new AbortController();
   await assertRejects(
     () =>
-      getOver((source) => con.compile(source), b!, c!, {
+      get(b!, c!, {
         signal: second.signal,
         onProgress: () => second.abort(new Error("half-way")),
       }),

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { capability, type Peer } from "../matrix.ts";
+import { capability, type Feature, type Peer } from "../matrix.ts";
 import { until } from "./observe.ts";
 
 /** Sinks that keep what is written to them. */
@@ -18,12 +18,13 @@ function recorder() {
 function printing(
   name: string,
   test: (peer: Peer, text: { stdout: string; stderr: string }) => Promise<void>,
+  needs: readonly Feature[] = ["javascript"],
 ): void {
   capability(name, async ({ row, guard }) => {
     const { text, stdout, stderr } = recorder();
     await using con = await row.connect(guard, { stdout, stderr });
     await test({ row, con, guard, make: ({ js }) => con.compile(js) }, text);
-  }, { connect: { stdout: "null" } });
+  }, { needs, connect: { stdout: "null" } });
 }
 
 printing(
@@ -92,6 +93,7 @@ printing(
     assertEquals(text.stdout, "");
     assertEquals(text.stderr, "from the child\nagain\nend\n");
   },
+  ["javascript", "inherited descriptors"],
 );
 
 printing("a megabyte of a synchronous child does not deadlock", async ({ con }, text) => {
@@ -104,7 +106,7 @@ printing("a megabyte of a synchronous child does not deadlock", async ({ con }, 
   assertEquals(await result.status, 0);
   await until(con, () => text.stderr.length === 2 << 20);
   assertEquals(await con.eval("5"), 5);
-});
+}, ["javascript", "inherited descriptors"]);
 
 capability("what goes to this program's own output is there before the result", async ({ con }) => {
   const written: string[] = [];

@@ -27,6 +27,16 @@ const IMPORTS: [file: string, specifier: string, allowed: boolean][] = [
   ["mod.ts", "./tests/support/leaks.ts", false],
   ["cli.ts", "./mod.ts", true],
   ["cli.ts", "./server/run.ts", true],
+  ["cli.ts", "./cli/repl.ts", true],
+  ["cli/repl.ts", "../mod.ts", true],
+  ["cli/repl.ts", "./history.ts", true],
+  ["cli/doctor.ts", "../transport/popen.ts", true],
+  ["cli/server.ts", "../server/run.ts", true],
+  ["cli/repl.ts", "npm:acorn@8", true],
+  ["cli/repl.ts", "../client/connect.ts", false],
+  ["cli/repl.ts", "../protocol/messages.ts", false],
+  ["client/connect.ts", "../cli/repl.ts", false],
+  ["mod.ts", "./cli/repl.ts", false],
   ["tests/a_test.ts", "../client/connect.ts", true],
 ];
 
@@ -65,6 +75,7 @@ const SOURCES: [file: string, source: string, found: string[]][] = [
   ["client/a.ts", "console.log(1)", ["quiet"]],
   ["runtime/a.ts", "console.log = () => {}", []],
   ["cli.ts", "console.log(1)", []],
+  ["cli/repl.ts", "console.log(1)", []],
 ];
 
 for (const [file, source, found] of SOURCES) {

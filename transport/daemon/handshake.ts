@@ -171,7 +171,7 @@ class Lines {
     }
     // A TLS record: a handshake or an alert.
     const first = line.charCodeAt(0);
-    if ((first === 0x15 || first === 0x16) && !complete) throw new HandshakeError("tls");
+    if (first === 0x15 || first === 0x16) throw new HandshakeError("tls");
     const ours = line.length < HEAD.length ? HEAD.startsWith(line) : line.startsWith(HEAD);
     if (ours && line.length <= LINE_BYTES && (!complete || line.length >= HEAD.length)) return;
     const version = new RegExp(`^${NAME}(\\d+) `).exec(line);

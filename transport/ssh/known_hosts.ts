@@ -159,6 +159,8 @@ export async function checkHostKey(
     return;
   }
   if (policy === "warning") {
+    // To warn is what was asked for.
+    // deno-lint-ignore pushy/quiet
     console.warn(`Warning: the host key of ${known.name} is not known: ${type} ${fingerprint}`);
     return;
   }

@@ -1,0 +1,174 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { main } from "../../cli.ts";
+import { leakGuard } from "../support/leaks.ts";
+import { requires } from "../support/requirement.ts";
+import { PUSHY, pushy, Terminal } from "./terminal.ts";
+
+Deno.test("eval: prints a value, as text or as JSON", async () => {
+  assertEquals((await pushy(["eval", "local:", "1 + 2"])).stdout, "3\n");
+  assertEquals((await pushy(["eval", "local:", "'text'"])).stdout, "text\n");
+  assertEquals(
+    (await pushy(["eval", "local:", "-"], { stdin: "[1, await 2]" })).stdout,
+    "[ 1, 2 ]\n",
+  );
+  assertEquals(
+    (await pushy(["eval", "local:", "--json", "({ a: new Map([['b', 1n]]), c: undefined })"]))
+      .stdout,
+    '{"a":{"b":1}}\n',
+  );
+  assertEquals((await pushy(["eval", "local:", "console.log('x'), 1"])).stdout, "x\n1\n");
+});
+
+Deno.test("eval: an error has the remote stack and status 1", async () => {
+  const { code, stdout, stderr } = await pushy([
+    "eval",
+    "local:",
+    "(() => { throw new RangeError('no') })()",
+  ]);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(stderr, /^RangeError: no\n\s+at /);
+  const json = await pushy(["eval", "local:", "--json", "null.x"]);
+  assertEquals(json.code, 1);
+  assertEquals(JSON.parse(json.stderr).error.type, "TypeError");
+});
+
+Deno.test("eval: what cannot be connected to says so, and has status 1", async () => {
+  const { code, stderr } = await pushy(["eval", "local:", "--interpreter", "/no/such/deno", "1"]);
+  assertEquals(code, 1);
+  assertMatch(stderr, /the interpreter \/no\/such\/deno was not found there/);
+  assertMatch((await pushy(["eval", "nowhere:", "1"])).stderr, /the transports are/);
+});
+
+Deno.test({
+  name: "eval: Node as the runtime",
+  ...requires("node"),
+  fn: async () => {
+    const { stdout } = await pushy(["eval", "local:", "--runtime", "node", "process.release.name"]);
+    assertEquals(stdout, "node\n");
+  },
+});
+
+Deno.test("a command line that means nothing has status 2, and says how it is used", async () => {
+  for (const args of [["eval"], ["evil"], ["eval", "local:", "1", "--port", "x"], ["--nope"]]) {
+    const { code, stderr } = await pushy(args);
+    assertEquals(code, 2, args.join(" "));
+    assertMatch(stderr, /error: /);
+  }
+});
+
+Deno.test("help has examples for every command, and the version is the package's", async () => {
+  const { stdout } = await pushy(["--help"]);
+  for (const name of ["eval", "repl", "cp", "ping", "doctor", "completions"]) {
+    assert(stdout.includes(name));
+    assertMatch((await pushy([name, "--help"])).stdout, /Examples:\n {2}(source|pushy)/, name);
+  }
+  const config = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
+  assertEquals((await pushy(["--version"])).stdout, `${config.version}\n`);
+});
+
+Deno.test("main gives the exit status", async () => {
+  assertEquals(await main(["completions", "nushell"]), 2);
+});
+
+Deno.test("verbose shows stages and frames, and no values", async () => {
+  const { stderr } = await pushy(["eval", "local:", "--verbose", "'se' + 'cret'"], {
+    env: { PUSHY_PASSWORD: "hunter2" },
+  });
+  assertMatch(stderr, /· banner\n[^]*→ .*eval\(\)[^]*← return \d+/);
+  assert(!/secret|se' \+|hunter2/.test(stderr), stderr);
+});
+
+Deno.test("ping shows each stage, and the latency of calls", async () => {
+  const { code, stdout } = await pushy(["ping", "local:", "--count", "5"]);
+  assertEquals(code, 0);
+  assertMatch(stdout, /start +[\d.]+ ms\n +agent answers +[\d.]+ ms\n +first result +[\d.]+ ms/);
+  assertMatch(stdout, /5 calls: minimum [\d.]+ ms, median [\d.]+ ms, maximum [\d.]+ ms/);
+});
+
+Deno.test("doctor finds a host in good health", async () => {
+  const { code, stdout } = await pushy(["doctor", "local:"]);
+  assertEquals(code, 0);
+  assertMatch(
+    stdout,
+    /✓ interpreters: .*\n✓ agent: deno .*\n✓ clock: the same as here\nlocal: is in good health/,
+  );
+});
+
+Deno.test("doctor says what to do at the first step that fails", async () => {
+  const missing = await pushy(["doctor", "local:", "--runtime", "bun"], {
+    env: { PATH: "/usr/bin:/bin" },
+  });
+  assertEquals(missing.code, 1);
+  assertMatch(missing.stdout, /✗ interpreters: there is no bun .*\n +what to do: /);
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  listener.close();
+  const refused = await pushy(["doctor", `smb:127.0.0.1:${port}`]);
+  assertEquals(refused.code, 1);
+  assertMatch(refused.stdout, /✓ name: .*\n✗ port: .*\n +what to do: is the server running/);
+  const nameless = await pushy(["doctor", "smb:no-such-host.invalid"]);
+  assertMatch(nameless.stdout, /✗ name: .*\n +what to do: look at the spelling/);
+});
+
+for (const shell of ["bash", "zsh", "fish"] as const) {
+  Deno.test({
+    name: `completions: ${shell} takes the script`,
+    ...requires(shell),
+    fn: async () => {
+      const { stdout } = await pushy(["completions", shell]);
+      const path = await Deno.makeTempFile();
+      try {
+        await Deno.writeTextFile(path, stdout);
+        const { code, stderr } = await new Deno.Command(shell, { args: ["-n", path] }).output();
+        assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
+      } finally {
+        await Deno.remove(path);
+      }
+    },
+  });
+}
+
+Deno.test({
+  name: "completions: bash completes commands, options and runtimes",
+  ...requires("bash"),
+  fn: async () => {
+    const { stdout } = await pushy(["completions", "bash"]);
+    const complete = async (...words: string[]) => {
+      const script = `${stdout}
+COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}
+_pushy; printf '%s\\n' "\${COMPREPLY[@]}"`;
+      const { stdout: out } = await new Deno.Command("bash", { args: ["-c", script] }).output();
+      return new TextDecoder().decode(out).split("\n").filter(Boolean);
+    };
+    assertEquals(await complete("pushy", "d"), ["doctor"]);
+    assertEquals(await complete("pushy", "eval", "--j"), ["--json"]);
+    assertEquals(await complete("pushy", "eval", "--runtime", "p"), ["python"]);
+  },
+});
+
+Deno.test({
+  name: "eval: Ctrl-C ends it with status 130, and nothing is left",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const command = `${PUSHY} eval local: 'console.log("run" + "ning"), new Promise(() => {})'`;
+    await using terminal = await Terminal.start(command, guard.folder, guard.env);
+    await terminal.until(/^running$/m);
+    await terminal.press("C-c");
+    await terminal.until("[ended 130]");
+  },
+});
+
+Deno.test({
+  name: "a password is asked for without showing it",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const command = `${PUSHY} eval local: --ask-password '"in"'`;
+    await using terminal = await Terminal.start(command, guard.folder, guard.env);
+    await terminal.until("Password for local::");
+    await terminal.line("hunter2");
+    const screen = await terminal.until("[ended 0]");
+    assert(!screen.includes("hunter2"));
+  },
+});

@@ -1,0 +1,219 @@
+import { assert, assertEquals } from "@std/assert";
+import { lastPath } from "../../cli/repl_languages.ts";
+import { prepare } from "../../cli/repl_source.ts";
+import { leakGuard } from "../support/leaks.ts";
+import { requires } from "../support/requirement.ts";
+import { PUSHY, pushy, Terminal } from "./terminal.ts";
+
+/** A prompt of `pushy repl` in a terminal, its state in the test's folder. */
+async function prompt(
+  guard: { folder: string; env: Record<string, string> },
+  command = `${PUSHY} repl local:`,
+): Promise<Terminal> {
+  const state = { XDG_STATE_HOME: `${guard.folder}/state` };
+  const terminal = await Terminal.start(command, guard.folder, { ...guard.env, ...state });
+  await terminal.until(/^>$/m);
+  return terminal;
+}
+
+async function leave(terminal: Terminal): Promise<void> {
+  await terminal.press("C-d");
+  await terminal.until("[ended 0]");
+}
+
+Deno.test({
+  name: "repl: values, several lines, declarations, await",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line("1 + 1");
+    await terminal.until(/^2$/m);
+    await terminal.line("function f() {");
+    await terminal.until(/^\.\.\.$/m);
+    await terminal.line("return 42 }");
+    await terminal.line("f()");
+    await terminal.until(/^42$/m);
+    await terminal.line("const { a, b } = await Promise.resolve({ a: 7, b: 8 })");
+    await terminal.line("a * b");
+    await terminal.until(/^56$/m);
+    await terminal.line("({ list: [1, 'x'], map: new Map([[1, 2]]) })");
+    await terminal.until('{ list: [ 1, "x" ], map: Map(1) { 1 => 2 } }');
+    await terminal.line("null.x");
+    await terminal.until("TypeError: Cannot read properties of null (reading 'x')");
+    await terminal.line("console.log('print' + 'ed')");
+    await terminal.until(/^printed$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: what is printed later appears above the line that is typed",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line(
+      "globalThis.later = () => setTimeout(() => console.log('la' + 'ter'), 300), 0",
+    );
+    await terminal.until(/^0$/m);
+    await terminal.line("later(), 1");
+    await terminal.until(/^1$/m);
+    await terminal.type("'half a li");
+    await terminal.until(/^later$\n^> 'half a li$/m);
+    await terminal.line("ne'");
+    await terminal.until(/^"half a line"$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Tab completes the names that the remote side has",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line("const wonderful = { firstName: 1, firstAid: 2 }");
+    await terminal.until(/^undefined$/m);
+    await terminal.type("wonderf");
+    await terminal.press("Tab");
+    await terminal.until(/^> wonderful$/m);
+    await terminal.type(".fi");
+    await terminal.press("Tab");
+    await terminal.until(/^> wonderful\.first$/m);
+    await terminal.press("Tab");
+    await terminal.until(/firstAid\s+firstName/);
+    await terminal.type("A");
+    await terminal.press("Tab");
+    await terminal.until(/^> wonderful\.firstAid$/m);
+    await terminal.press("Enter");
+    await terminal.until(/^2$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Ctrl-C stops what is running, and keeps the session",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line("const kept = 'still here'");
+    await terminal.until(/^undefined$/m);
+    await terminal.line("await new Promise(() => {})");
+    await terminal.press("C-c");
+    await terminal.until("Interrupted");
+    await terminal.type("this is not run");
+    await terminal.press("C-c");
+    await terminal.until(/^>$/m);
+    await terminal.line("kept");
+    await terminal.until(/^"still here"$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: a loop that never waits can be ended with its interpreter",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line("console.log('lo' + 'op'); while (true) {}");
+    await terminal.until(/^loop$/m);
+    await terminal.press("C-c");
+    await terminal.until("still busy");
+    await terminal.line("y");
+    await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>$/);
+    await terminal.line("'alive'");
+    await terminal.until(/^"alive"$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: a lost connection is told at once, and can be made again",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.line("setTimeout(() => Deno.kill(Deno.pid, 'SIGKILL'), 200), 0");
+    await terminal.until(/SIGKILL\nConnect again\? \[Y\/n\]$/);
+    await terminal.press("Enter");
+    await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>$/);
+    await terminal.line("Deno.kill(Deno.pid, 'SIGKILL')");
+    await terminal.until(/Connect again\? \[Y\/n\]$/);
+    await terminal.line("n");
+    await terminal.until("[ended 1]");
+  },
+});
+
+Deno.test({
+  name: "repl: lines are kept from session to session, for this user alone",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    {
+      await using terminal = await prompt(guard);
+      await terminal.line("6 * 7");
+      await terminal.until(/^42$/m);
+      await leave(terminal);
+    }
+    const path = `${guard.folder}/state/pushy/history_javascript`;
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    await using terminal = await prompt(guard);
+    await terminal.press("Up", "Enter");
+    await terminal.until(/^42$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: a narrow terminal, and one that changes its size",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard);
+    await terminal.resize(30, 10);
+    await terminal.line("'ab'.repeat(30).length + 1000");
+    await terminal.until(/^1060$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test("repl: with piped input, values are printed one after the other", async () => {
+  const { code, stdout, stderr } = await pushy(["repl", "local:"], {
+    stdin: "const a = await Promise.resolve(20)\nfunction f() {\n  return a + 1\n}\nf() * 2\n",
+  });
+  assertEquals([code, stdout, stderr], [0, "undefined\nundefined\n42\n", ""]);
+});
+
+Deno.test("repl: with piped input, an error ends it with status 1", async () => {
+  const { code, stdout, stderr } = await pushy(["repl", "local:"], { stdin: "1\nnull.x\n2\n" });
+  assertEquals([code, stdout], [1, "1\n"]);
+  assert(stderr.includes("TypeError"), stderr);
+});
+
+Deno.test("repl: input that is not complete goes on, and what is wrong does not", () => {
+  for (const source of ["f(", "{", "`a", "/* x", "x = [1,", "if (a) {", "function f() {", "a +"]) {
+    assertEquals(prepare(source), "incomplete", source);
+  }
+  for (const source of ["f)", "1 2", "let let", "'abc", "}", "a b c"]) {
+    assert(prepare(source) !== "incomplete", source);
+  }
+});
+
+Deno.test("repl: an object in braces is a value, a block is not", () => {
+  assertEquals(prepare("{a: 1}"), { statements: "", expression: "{a: 1}", declares: [] });
+  const block = prepare("{ let a = 1; a }");
+  assert(block !== "incomplete" && block.declares.length === 0);
+});
+
+Deno.test("repl: what a line ends with is a path of names, or nothing", () => {
+  assertEquals(lastPath("a.b.c"), { path: "a.b", part: "c" });
+  assertEquals(lastPath("x = Deno."), { path: "Deno", part: "" });
+  assertEquals(lastPath("f(mat"), { path: "", part: "mat" });
+  assertEquals(lastPath("a?.b"), { path: "a", part: "b" });
+  for (const line of ["f().x", "a[0].b", "'abc'.le", ""]) {
+    assertEquals(lastPath(line), undefined, line);
+  }
+});
