@@ -121,6 +121,7 @@ const OPTIONS: readonly string[] = [
   "gcEnabled",
   "gcInterval",
   "limits",
+  "trace",
 ];
 
 /** One attempt to connect, by stages; whatever it has opened is closed if it fails. */

@@ -88,12 +88,9 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
-  // In a module import() works, which it does not in a function that was made of text.
-  `const module="export const start=(()=>{"+text(code)+"\\n})()";` +
-  // Bun would write a data: URL out in every line of a stack.
-  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([module],{type:"text/javascript"})):` +
-  `"data:text/javascript;base64,"+Buffer.from(module).toString("base64");` +
-  `import(url).then(m=>m.start({}))`;
+  // Code that a module evaluates may use import(), and its stacks do not spell out where it came from.
+  `import("data:text/javascript,export const run=s=>eval(s)").then(m=>` +
+  `m.run("(()=>{"+text(code)+"\\n})()\\n//# sourceURL=pushy:agent")({}))`;
 
 /** The same. What the working folder has under the name of a module is not imported by the agent. */
 const PYTHON_LOADER = `import os,sys
