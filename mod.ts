@@ -27,6 +27,8 @@ export {
   kwargs,
   type ModulesOf,
   release,
+  type ScopeOf,
+  type UntypedOf,
 } from "./client/connection.ts";
 export { CopyError, type CopyErrorCode } from "./client/copy_error.ts";
 export type { FileOptions } from "./client/files.ts";

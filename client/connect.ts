@@ -24,6 +24,7 @@ import {
 } from "../runtime/runtimes.ts";
 import { ConnectionError } from "../transport/errors.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
+import { callContext } from "./context.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
@@ -120,6 +121,7 @@ const OPTIONS: readonly string[] = [
   "gcEnabled",
   "gcInterval",
   "limits",
+  "trace",
 ];
 
 /** One attempt to connect, by stages; whatever it has opened is closed if it fails. */
@@ -261,8 +263,10 @@ class Attempt {
     };
 
     this.#begin("banner");
+    const context = this.#runtime.threads ? await this.#before(callContext()) : undefined;
     const session: Session = new Session({
       access: closed,
+      context,
       limits,
       send: tracer === undefined ? (bytes) => sink.write(bytes) : (bytes) => {
         tracer.frames("sent", bytes);
@@ -421,7 +425,8 @@ class Attempt {
     throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
       ...details(),
       status: status?.signal ?? status?.code ?? undefined,
-      hint: `does "${program}" run there, and is it a ${this.#runtime.name}?`,
+      hint: this.#runtime.hint?.(String(this.#tail)) ??
+        `does "${program}" run there, and is it a ${this.#runtime.name}?`,
     });
   }
 

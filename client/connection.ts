@@ -55,6 +55,12 @@ export interface CompileOptions {
 // deno-lint-ignore no-explicit-any
 export type Anything = any;
 
+/** What a call gives of which nothing is known: for Python `any`, as its types cannot be known here. */
+export type UntypedOf<R extends RuntimeName> = R extends "python" ? Anything : Untyped;
+
+/** The variables of a scope, as a connection to a runtime has them. */
+export type ScopeOf<R extends RuntimeName> = R extends "python" ? Anything : Scope;
+
 /** The remote modules, as a connection to a runtime has them. */
 export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : Modules;
 
@@ -114,6 +120,11 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
     return this.#stub(["globals"]) as R extends "python" ? Anything : Globals;
   }
 
+  /** Python's own functions and classes: `await con.builtins.len(list)`. */
+  get builtins(): R extends "python" ? Anything : never {
+    return this.#stub(["builtins"]) as R extends "python" ? Anything : never;
+  }
+
   /** The transport; its streams are locked while the connection holds them. */
   get transport(): BaseTransport {
     return this.#parts.transport;
@@ -171,8 +182,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * console.log(await path.join("a", "b"));
    * ```
    */
-  import<M = unknown>(name: string): unknown extends M ? Untyped : RemotePromise<M> {
-    return this.#call("import", [name]) as unknown extends M ? Untyped : RemotePromise<M>;
+  import<M = unknown>(name: string): unknown extends M ? UntypedOf<R> : RemotePromise<M> {
+    return this.#call("import", [name]) as unknown extends M ? UntypedOf<R> : RemotePromise<M>;
   }
 
   /**
@@ -182,9 +193,12 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    * Without a scope it is evaluated in the connection's own, which keeps what is declared in it. The source is
    * JavaScript: types are not removed from it.
    */
-  eval<T = unknown>(code: string, scope?: Scope): unknown extends T ? Untyped : RemotePromise<T> {
+  eval<T = unknown>(
+    code: string,
+    scope?: Scope,
+  ): unknown extends T ? UntypedOf<R> : RemotePromise<T> {
     const args = scope === undefined ? [code] : [code, scope];
-    return this.#call("eval", args) as unknown extends T ? Untyped : RemotePromise<T>;
+    return this.#call("eval", args) as unknown extends T ? UntypedOf<R> : RemotePromise<T>;
   }
 
   /**
@@ -197,8 +211,8 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
   }
 
   /** Makes a scope: variables that outlive the code which made them. They are its properties. */
-  scope(initial: Record<string, unknown> = {}): Scope {
-    return this.#call("scope", [initial]) as Scope;
+  scope(initial: Record<string, unknown> = {}): ScopeOf<R> {
+    return this.#call("scope", [initial]) as ScopeOf<R>;
   }
 
   /**
@@ -221,7 +235,7 @@ export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
    */
   compile<F extends AnyFunction>(source: F, options?: CompileOptions): RemotePromise<F>;
   /** Makes a remote function of its source. */
-  compile(source: string, options?: CompileOptions): Untyped;
+  compile(source: string, options?: CompileOptions): UntypedOf<R>;
   compile(source: string | AnyFunction, options: CompileOptions = {}): unknown {
     const text = typeof source === "string" ? source : this.#sourceOf(source);
     const { scope } = options;

@@ -12,15 +12,15 @@ import { ProtocolError } from "./errors.ts";
 import { How, Op, type Path, type ReturnMessage, type ThrowMessage } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
-import { describe, encode, type Encoded, encodePlain } from "./values.ts";
+import { describe, encode, encodePlain } from "./values.ts";
 
 /** What asking needs of its session. */
 export interface AskingHost extends Border {
   readonly closeReason: Error | undefined;
   /** The peer's call that the running code descends from. */
   currentCall(): Answer | undefined;
-  /** The text of a reason, whatever it is. */
-  encodeReason(reason: unknown): Encoded;
+  /** Queues a message that ends with a reason, whatever it is. */
+  addWithReason(head: string, reason: unknown): void;
   /** Queues a message. */
   add(message: string): void;
   /** The first call waits for its value, or the last one does no more. */
@@ -197,8 +197,7 @@ export class Asking {
     if (question.state !== "pending" || question.id === 0 || this.#host.closeReason) return;
     if (!this.#questions.delete(question.id)) return;
     this.#abandoned.add(question.id);
-    const { text, form } = this.#host.encodeReason(reason);
-    this.#host.add(`[${Op.cancel},${question.id},${text},${form}]`);
+    this.#host.addWithReason(`[${Op.cancel},${question.id}`, reason);
     if (question.wanted) {
       this.#unwant();
       question.reject(reason);

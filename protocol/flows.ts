@@ -16,7 +16,7 @@ import {
   type StopMessage,
 } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
-import { count, encode, type Encoded, integer } from "./values.ts";
+import { count, encode, integer } from "./values.ts";
 
 /** What channels need of their session. */
 export interface FlowHost extends Border {
@@ -25,8 +25,8 @@ export interface FlowHost extends Border {
   waiting(waits: boolean): void;
   /** Runs what may fail with the session, where nobody else would catch it. */
   guard(work: () => void): void;
-  /** The text of a reason, whatever it is. */
-  encodeReason(reason: unknown): Encoded;
+  /** Queues a message that ends with a reason, whatever it is. */
+  addWithReason(head: string, reason: unknown): void;
   /** Queues a message. */
   add(message: string): void;
 }
@@ -250,17 +250,16 @@ export class Flows implements ChannelPort {
   }
 
   sendEnd(channel: number, failed: boolean, value: unknown): void {
-    this.#host.add(`[${Op.end},${channel},${failed ? 1 : 0}${this.#reason(value)}]`);
+    this.#addWithReason(`[${Op.end},${channel},${failed ? 1 : 0}`, value);
   }
 
   sendStop(channel: number, early: boolean, reason: unknown): void {
-    this.#host.add(`[${Op.stop},${channel},${early ? 1 : 0}${this.#reason(reason)}]`);
+    this.#addWithReason(`[${Op.stop},${channel},${early ? 1 : 0}`, reason);
   }
 
-  #reason(value: unknown): string {
-    if (value === undefined) return "";
-    const { text, form } = this.#host.encodeReason(value);
-    return `,${text},${form}`;
+  #addWithReason(head: string, value: unknown): void {
+    if (value === undefined) this.#host.add(`${head}]`);
+    else this.#host.addWithReason(head, value);
   }
 
   waiting(waits: boolean): void {

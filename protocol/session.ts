@@ -548,14 +548,23 @@ export class Session
   /** Tells the peer that a signal which it holds was aborted. */
   sendAbort(id: number, reason: unknown): void {
     if (this.#closeReason) return;
-    const { text, form } = this.encodeReason(reason);
-    this.add(`[${Op.abort},${id},${text},${form}]`);
+    this.addWithReason(`[${Op.abort},${id}`, reason);
+  }
+
+  /** Queues a message that ends with a reason, in one frame with the bytes of it. */
+  addWithReason(head: string, reason: unknown): void {
+    this.#outbox.hold();
+    try {
+      const { text, form } = this.#encodeReason(reason);
+      this.add(`${head},${text},${form}]`);
+    } finally {
+      this.#outbox.unhold();
+    }
   }
 
   /** A reason crosses whatever it is: what cannot, goes as its description. */
-  encodeReason(reason: unknown): Encoded {
+  #encodeReason(reason: unknown): Encoded {
     const outgoing = new Outgoing(this, true);
-    this.#outbox.hold();
     try {
       const encoded = encode(reason, outgoing, "the reason", this.limits.depth);
       outgoing.sent();
@@ -564,8 +573,6 @@ export class Session
       outgoing.withdraw();
       const text = error instanceof UncrossableError ? describe(reason) : String(error);
       return { text: JSON.stringify(text), form: 0 };
-    } finally {
-      this.#outbox.unhold();
     }
   }
 

@@ -74,12 +74,26 @@ export function startCommand(
   interpreter: readonly string[],
   options: StartOptions,
 ): string[] {
-  const wrapper = interpreter.slice(0, -1);
-  const program = interpreter.at(-1)!;
+  // Flags at the end are the interpreter's own: `["python3", "-I"]`.
+  const flags = interpreter.length - 1 -
+    interpreter.findLastIndex((word, i) => i === 0 || !word.startsWith("-"));
+  const at = interpreter.length - 1 - flags;
+  const wrapper = interpreter.slice(0, at);
+  const program = interpreter[at]!;
   const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
-  const words = [program, ...runtime.args(options)].map(shellWord).join(" ");
+  const names = [runtime.program, ...runtime.alternatives].join(" ");
+  // A host may have it under another name: the first that is there is taken.
+  const search = interpreter.length === 1 && program === runtime.program &&
+      runtime.alternatives.length > 0
+    ? `i=${program};for j in ${names};do if command -v $j >/dev/null 2>&1;then i=$j;break;fi;done;`
+    : "";
+  const words = [...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
+    .join(" ");
   // What else the shell has open is none of the interpreter's business.
-  const script = `${env.join("")}exec ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
+  // A standard error that is closed cannot be passed on.
+  const script = `true >&2||exec 2>/dev/null;${search}${env.join("")}exec ${
+    search ? "$i" : shellWord(program)
+  } ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
   return [...wrapper, "sh", "-c", script];
 }
 
@@ -117,6 +131,8 @@ export interface Banner {
   readonly pid: number;
   /** Its operating system. */
   readonly platform: string;
+  /** Does it run several calls at once? */
+  readonly threads?: boolean;
 }
 
 const MARK = new TextEncoder().encode("\nPUSHY/");

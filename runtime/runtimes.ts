@@ -8,6 +8,7 @@
  */
 
 import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
+import { source as pythonAgent } from "./generated/py_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -55,6 +56,10 @@ export interface Runtime {
   readonly agent: string;
   /** The same, compressed with Brotli, in base64, if its loader understands that; else it is deflated. */
   readonly packedAgent?: string;
+  /** Does it run several calls at once, so that each call must name the one that it descends from? */
+  readonly threads?: boolean;
+  /** What to try where it has written this to standard error instead of starting, if that is known. */
+  hint?(stderr: string): string | undefined;
 }
 
 const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
@@ -83,12 +88,40 @@ const NODE_LOADER = JS_LOADER_HEAD +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
-  // In a module import() works, which it does not in a function that was made of text.
-  `const module="export const start=(()=>{"+text(code)+"\\n})()";` +
-  // Bun would write a data: URL out in every line of a stack.
-  `const url=typeof Bun=="object"?URL.createObjectURL(new Blob([module],{type:"text/javascript"})):` +
-  `"data:text/javascript;base64,"+Buffer.from(module).toString("base64");` +
-  `import(url).then(m=>m.start({}))`;
+  // Code that a module evaluates may use import(), and its stacks do not spell out where it came from.
+  `import("data:text/javascript,export const run=s=>eval(s)").then(m=>` +
+  `m.run("(()=>{"+text(code)+"\\n})()\\n//# sourceURL=pushy:agent")({}))`;
+
+/** The same. What the working folder has under the name of a module is not imported by the agent. */
+const PYTHON_LOADER = `import os,sys
+if sys.version_info<(3,6):sys.exit("Python 3.6 or newer is needed: this is "+sys.version)
+p=sys.path[:]
+sys.path[:]=[x for x in p if x]
+def r(n):
+ b=b""
+ while len(b)<n:
+  c=os.read(3,n-len(b))
+  if not c:os._exit(1)
+  b+=c
+ return b
+h=r(9)
+c=r(int(h[1:],16))
+if h[:1]==b"d":
+ import zlib
+ c=zlib.decompress(c,-15)
+c,d=c.split(b"\\n#REST\\n")
+g={"__name__":"pushy:agent","REST":d}
+exec(compile(c,"pushy:agent","exec"),g)
+g["start"](p)
+`;
+
+/** Source as one number, from which it is read byte by byte: no quotes, whatever shell it goes through. */
+function pythonWords(source: string): string {
+  const bytes = new TextEncoder().encode(source);
+  let hex = "";
+  for (const byte of bytes.toReversed()) hex += byte.toString(16).padStart(2, "0");
+  return `exec(bytes(0x${hex}//256**i%256 for i in range(${bytes.length})))`;
+}
 
 function permissionFlags(permissions: Permissions): string[] {
   const flags = ["--no-prompt"];
@@ -150,6 +183,20 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+    },
+    python: {
+      name: "python",
+      program: "python3",
+      alternatives: ["/usr/libexec/platform-python", "python"],
+      args: () => ["-B", "-c", pythonWords(PYTHON_LOADER)],
+      env: () => ({}),
+      agent: pythonAgent,
+      threads: true,
+      hint: (stderr) =>
+        /No module named '?(json|_json|zlib|select|_struct)'?/.test(stderr)
+          ? "that Python lacks a part of its standard library, as Debian's python3-minimal does: install the " +
+            "complete package (apt-get install python3), or name another with { interpreter }"
+          : undefined,
     },
   } satisfies Record<string, Runtime>,
 );

@@ -208,12 +208,13 @@ export async function main(args: string[]): Promise<number> {
 
 async function answerProbe(address: string, settings: Settings): Promise<number> {
   const ca = Deno.env.get("PUSHY_TLS_CA");
+  const serverName = Deno.env.get("PUSHY_TLS_NAME");
   try {
     await probe({
       address,
       port: settings.number("port"),
       connectTimeout: 5000,
-      ...(ca ? { tls: { caCerts: ca } } : {}),
+      ...(ca ? { tls: { caCerts: ca, serverName } } : {}),
     });
     return 0;
   } catch (error) {

@@ -110,6 +110,17 @@ for (const [name, options, message] of BAD_OPTIONS) {
   });
 }
 
+Deno.test("every option of connect() is known", async () => {
+  await using guard = leakGuard();
+  const source = await Deno.readTextFile(new URL("../client/connect.ts", import.meta.url));
+  const declared = /export interface ConnectOptions[^]*?\n\}/.exec(source)![0];
+  const names = [...declared.matchAll(/^  (\w+)\?:/gm)].map((match) => match[1]!);
+  assert(names.includes("runtime") && names.includes("limits"));
+  const options = Object.fromEntries(names.map((name) => [name, undefined]));
+  await using con = await connect("local:", { ...options, env: guard.env });
+  assertEquals(await con.eval("1"), 1);
+});
+
 Deno.test("a missing interpreter is named, and so are the others", async () => {
   await using guard = leakGuard();
   await Deno.mkdir(`${guard.folder}/bin`);

@@ -1,0 +1,22 @@
+/**
+ * Which call of the peer the running code belongs to. A peer that runs several calls at once needs to know: what a callback
+ * calls in its turn is run by the thread that waits for that callback, which may hold a lock.
+ *
+ * @module
+ */
+
+import type { Answer } from "../protocol/calls.ts";
+import type { CallContext } from "../protocol/session.ts";
+
+/** Follows the running code through everything that it awaits. Loaded only for peers that have threads. */
+export async function callContext(): Promise<CallContext> {
+  const { AsyncLocalStorage } = await import("node:async_hooks");
+  const storage = new AsyncLocalStorage<Answer>();
+  return {
+    run: (answer, work) => storage.run(answer, work),
+    current() {
+      const answer = storage.getStore();
+      return answer?.state === "pending" ? answer : undefined;
+    },
+  };
+}

@@ -1,0 +1,3198 @@
+"""The Python agent: the protocol of protocol/*.ts, spoken by an interpreter that has nothing but its standard library.
+
+Its sections are named after the files of protocol/, whose comments hold the grammar of the wire. What the first
+result needs stands before the line "rest"; what follows is compiled when it is first used, because compiling
+takes longer than connecting. Modules that take long to import (json, re, threading) are left alone until then.
+
+Threads: whoever has nothing to do reads, and runs what it has read. The main thread does so when it is idle, so that an
+ordinary call changes no thread; a thread that waits for an answer does so while it waits. Only where nobody reads,
+because the main thread has been at a call for a moment, does the watcher read, and gives calls to the pool.
+"""
+import builtins
+import io
+import os
+import select
+import sys
+import _thread
+from _collections import deque
+from _weakref import ref
+
+try:
+    from _struct import Struct
+    from _json import make_encoder, make_scanner, encode_basestring_ascii as quote
+except ImportError:
+    from struct import Struct
+    make_encoder = make_scanner = None
+    from json.encoder import encode_basestring_ascii as quote
+    from json import dumps, loads
+
+G = globals()
+# The source of what follows the line "rest", where the loader has split it off.
+REST = G.get("REST", "")
+load_lock = _thread.RLock()
+
+
+def load():
+    """Compiles the rest."""
+    global REST
+    with load_lock:
+        if REST:
+            code = compile(REST, "pushy:agent", "exec")
+            exec(code, G)
+            REST = ""
+
+
+def later(name):
+    """A function of the rest: the first call of it compiles that."""
+    def stub(*args):
+        load()
+        return G[name](*args)
+    G[name] = stub
+
+
+def bring(name):
+    """Imports a module of the standard library, whatever the working folder has under that name."""
+    with load_lock:
+        path = sys.path[:]
+        try:
+            if name not in sys.modules:
+                sys.path[:] = [folder for folder in path if folder]
+            # One that another thread is about to import is waited for.
+            __import__(name)
+        finally:
+            sys.path[:] = path
+    return sys.modules[name]
+
+
+# ---- limits
+
+LIMITS = {
+    "frameBytes": 4 << 20,
+    "valueBytes": 1 << 31,
+    "incomingBytes": 1 << 32,
+    "depth": 500,
+    "references": 4000000,
+    "pendingCalls": 1000000,
+    "channels": 100000,
+    "streamWindow": 16 << 20,
+}
+
+# ---- errors
+
+
+class ProtocolError(Exception):
+    """The peer broke the rules: the agent ends."""
+
+
+class Cancelled(BaseException):
+    """The caller has lost interest in the call that this is raised in."""
+
+
+class UncrossableError(TypeError):
+    """A value that cannot cross."""
+
+
+# ---- frame
+
+HEAD = Struct("<III")
+pack = HEAD.pack
+unpack = HEAD.unpack_from
+CHUNK = 0xFFFFFFFF
+PIECE = 256 << 10
+READ = 3
+WRITE = 4
+DIGITS = {48 + i: 48 for i in range(10)}
+SAFE = (1 << 53) - 1
+left = b""
+
+
+def number(text):
+    value = int(text)
+    return value if -SAFE <= value <= SAFE else float(text)
+
+
+def refuse(text):
+    raise ProtocolError("The peer sent malformed JSON")
+
+
+if make_scanner:
+    class Context:
+        strict = True
+        object_hook = object_pairs_hook = None
+        parse_float = float
+        parse_int = int
+        parse_constant = staticmethod(refuse)
+        memo = {}
+
+    scan = make_scanner(Context)
+    Context.parse_int = staticmethod(number)
+    scan_large = make_scanner(Context)
+    encode_plain = make_encoder(None, None, quote, None, ":", ",", False, False, False)
+else:
+    def scan(text, at):
+        return loads(text, parse_constant=refuse), len(text)
+
+    def scan_large(text, at):
+        return loads(text, parse_int=number, parse_constant=refuse), len(text)
+
+    def encode_plain(value, depth):
+        return dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def parse(text):
+    # A number that JavaScript takes for no integer is none here either; it has sixteen digits at least.
+    large = "0000000000000000" in text.translate(DIGITS)
+    try:
+        value, end = (scan_large if large else scan)(text, 0)
+    except (ValueError, StopIteration):
+        end = -1
+    except RecursionError:
+        raise ProtocolError("The peer sent a value that is nested too deep (limits.depth)")
+    if end != len(text):
+        raise ProtocolError("The peer sent malformed JSON")
+    return value
+
+
+def read_some(most):
+    data = os.read(READ, most)
+    if not data:
+        finish(False)
+    return data
+
+
+def read_exactly(size):
+    parts = []
+    while size > 0:
+        parts.append(read_some(min(size, 1 << 20)))
+        size -= len(parts[-1])
+    return b"".join(parts)
+
+
+def receive():
+    """Takes in what has come, and waits for it if nothing has. The baton is held."""
+    global left
+    data = read_some(12 if blobs and not left else 65536)
+    if left:
+        data = left + data
+    at = 0
+    size = len(data)
+    try:
+        while size - at >= 12:
+            length, word, text_length = unpack(data, at)
+            if length > LIMITS["frameBytes"]:
+                raise ProtocolError(
+                    "The peer sent a frame of %d bytes; limits.frameBytes is %d" % (length, LIMITS["frameBytes"]))
+            at += 12
+            if text_length == CHUNK:
+                at = on_chunk(word - (1 << 32) if word >> 31 else word, data, at, length)
+                continue
+            if text_length > length:
+                raise ProtocolError("The peer sent a frame whose text is longer than the frame")
+            end = at + length
+            if end > size:
+                data = data[at:] + read_exactly(end - size)
+                at = 0
+                size = end = length
+            middle = at + text_length
+            if text_length:
+                messages = parse(data[at:middle].decode())
+                attached = data[middle:end] if middle < end else b""
+                for message in messages:
+                    HANDLERS[message[0]](message, attached)
+            if word != peer_processed:
+                acknowledged(word)
+            at = end
+    except Exception as error:
+        fail(error)
+    left = data[at:] if at < size else b""
+
+
+# ---- values
+
+NONE = type(None)
+
+
+def fast_int(value):
+    return str(value) if -SAFE <= value <= SAFE else None
+
+
+def fast_float(value):
+    return repr(value) if value - value == 0 else None
+
+
+def fast_str(value):
+    return quote(value) if len(value) <= 16384 else None
+
+
+FAST = {
+    int: fast_int,
+    str: fast_str,
+    float: fast_float,
+    bool: lambda value: "true" if value else "false",
+    NONE: lambda value: "null",
+}
+SCALARS = set(FAST)
+
+
+def all_plain(values):
+    """What kinds of values these are, if JSON is enough for each of those that hold no others."""
+    kinds = set(map(type, values))
+    if int in kinds:
+        if len(kinds) == 1:
+            if max(values) > SAFE or min(values) < -SAFE:
+                return None
+        elif any(type(v) is int and not -SAFE <= v <= SAFE for v in values):
+            return None
+    return kinds - SCALARS
+
+
+def is_plain(value, depth, seen):
+    """Is JSON enough for this? What is shared or holds itself is not plain: JSON would lose that."""
+    kind = type(value)
+    if kind is dict:
+        if value and set(map(type, value)) != {str}:
+            return False
+        values = value.values()
+    elif kind is list or kind is tuple:
+        values = value
+    else:
+        return kind in SCALARS
+    if depth <= 0 or id(value) in seen:
+        return False
+    seen.add(id(value))
+    kinds = all_plain(values) if values else ()
+    if kinds is None:
+        return False
+    if not kinds:
+        return True
+    if not kinds <= {dict, list, tuple}:
+        return False
+    for item in values:
+        if type(item) not in SCALARS and not is_plain(item, depth - 1, seen):
+            return False
+    return True
+
+
+def plain_text(value):
+    """The JSON text of a plain value, or None if it is not plain."""
+    if type(value) not in (dict, list, tuple) or not is_plain(value, LIMITS["depth"], set()):
+        return None
+    try:
+        return "".join(encode_plain(value, 0))
+    except ValueError:
+        return None
+
+
+# ---- references
+
+
+class Export:
+    """An object of this side that the peer holds."""
+    __slots__ = ("id", "value", "count", "release")
+
+
+exports = {}
+exported = {}
+export_lock = _thread.allocate_lock()
+last_export = 0
+
+
+def introduce(value):
+    global last_export
+    with export_lock:
+        entry = exported.get(id(value))
+        if entry is None:
+            last_export += 1
+            entry = Export()
+            entry.id = last_export
+            entry.value = value
+            entry.count = 0
+            entry.release = None
+            exports[last_export] = exported[id(value)] = entry
+        entry.count += 1
+    return entry
+
+
+def export_of(number):
+    entry = exports.get(number)
+    if entry is None:
+        raise ProtocolError("The peer used reference %d, which it does not hold" % number)
+    return entry
+
+
+def give_back(number, count):
+    with export_lock:
+        entry = export_of(number)
+        if not 0 < count <= entry.count:
+            raise ProtocolError("The peer gave back %d introductions of reference %d, and held %d" % (
+                count, number, entry.count))
+        entry.count -= count
+        if entry.count:
+            return
+        del exports[number], exported[id(entry.value)]
+    if entry.release:
+        entry.release()
+
+
+# ---- access
+
+MODULE = type(sys)
+
+
+class Kwargs(dict):
+    """Keyword arguments."""
+
+
+class Root(dict):
+    """What the caller finds at target 0."""
+
+
+class Scope(dict):
+    """Variables that outlive the code that made them."""
+
+
+class Modules:
+    """Reading a name imports it."""
+
+    def __getattr__(self, name):
+        __import__(name)
+        return sys.modules[name]
+
+
+later("other_member")
+later("other_access")
+
+
+def step(value, key):
+    """What a value has under a name: a dict's own item first, else an attribute."""
+    kind = type(value)
+    if kind is dict or kind is Scope or kind is Root:
+        if key in value:
+            return value[key]
+        if kind is not dict:
+            raise NameError("name %r is not defined" % key)
+    try:
+        return getattr(value, key)
+    except AttributeError as error:
+        return other_member(value, key, error)
+
+
+def access(value, path, how, args):
+    """The caller may do anything."""
+    named = {}
+    if args and type(args[-1]) is Kwargs:
+        named = args[-1]
+        args = args[:-1]
+    if how > 2:
+        return other_access(value, path, how, args)
+    if not path:
+        return value(*args, **named) if how else value
+    for key in path[:-1]:
+        value = step(value, key)
+    key = path[-1]
+    if not how:
+        return step(value, key)
+    if type(value) is dict:
+        # A method of the dict comes first in a call, else an item that can be called.
+        method = getattr(value, key, None) or step(value, key)
+    else:
+        method = step(value, key)
+    return method(*args, **named)
+
+
+# ---- calls
+
+
+class Answer:
+    """A call that the peer made."""
+    __slots__ = ("id", "wanted", "dropped", "sent", "state", "value", "waiting", "target", "base", "path", "how",
+                 "args", "parent", "thread", "cancelled", "pins", "task")
+
+
+PENDING, DONE, FAILED = 0, 1, 2
+answers = {}
+questions = {}
+# Answers that were sent and may still be used by the peer, in that order.
+unacknowledged = deque()
+peer_processed = 0
+processed = 0
+last_answer = 0
+last_question = 0
+state_lock = _thread.allocate_lock()
+
+later("decode_call")
+later("send_value")
+later("send_error")
+later("start_async")
+later("on_answer")
+later("on_items")
+later("on_end")
+later("on_stop")
+later("on_credit")
+later("on_abort")
+later("on_cancel")
+later("on_pong")
+later("on_stream_chunk")
+later("arrive")
+later("block")
+later("clear_cancel")
+
+
+def answer_of(number):
+    answer = answers.get(number)
+    if answer is None:
+        raise ProtocolError("The peer used call %s, whose result it does not hold" % number)
+    return answer
+
+
+def on_call(message, attached):
+    global last_answer
+    size = len(message)
+    number = message[1]
+    if type(number) is not int or number <= last_answer:
+        raise ProtocolError("The peer sent a call whose number is not new")
+    last_answer = number
+    if len(answers) >= LIMITS["pendingCalls"]:
+        raise ProtocolError("The peer sent more than %d calls (limits.pendingCalls)" % LIMITS["pendingCalls"])
+    answer = Answer()
+    answer.id = number
+    answer.wanted = message[0] == 2
+    answer.dropped = answer.sent = answer.cancelled = False
+    answer.state = PENDING
+    answer.waiting = answer.thread = answer.pins = answer.task = None
+    answer.target = message[2]
+    answer.path = message[3]
+    answer.how = message[4]
+    answer.parent = message[7] if size > 7 else 0
+    answers[number] = answer
+    answer.args = message[5] if size > 5 else ()
+    if size > 6 and (message[6] or size > 8):
+        decode_call(answer, message, attached)
+    else:
+        begin(answer)
+
+
+def begin(answer):
+    """The arguments are there: finds the target, and waits for it if it is on its way."""
+    target = answer.target
+    if target == 0:
+        answer.base = ROOT
+    elif target < 0:
+        answer.base = export_of(-target).value
+    else:
+        earlier = answer_of(target)
+        with state_lock:
+            if earlier.state == PENDING:
+                if earlier.waiting is None:
+                    earlier.waiting = []
+                earlier.waiting.append(lambda: based(answer, earlier))
+                return
+        based(answer, earlier)
+        return
+    enqueue(answer)
+
+
+def based(answer, earlier):
+    if earlier.state == FAILED:
+        settle(answer, FAILED, earlier.value)
+    else:
+        answer.base = earlier.value
+        enqueue(answer)
+
+
+def enqueue(answer):
+    """A call goes to the thread that waits for the call that it descends from, or to whoever is free."""
+    if answer.parent:
+        question = questions.get(answer.parent)
+        thread = question and question.thread
+        if thread:
+            thread.inbox.append(answer)
+            thread.wake()
+            return
+    queue.append(answer)
+
+
+def settle(answer, state, value):
+    with state_lock:
+        if answer.state != PENDING:
+            return
+        answer.value = value
+        answer.state = state
+        waiting = answer.waiting
+        answer.waiting = answer.pins = answer.args = answer.base = None
+        mine = (answer.wanted or answer.dropped or state == FAILED) and not answer.sent
+        if mine:
+            answer.sent = True
+    if waiting:
+        for then in waiting:
+            then()
+        if queue and current() is not main:
+            rouse()
+    if mine:
+        reply(answer)
+
+
+def reply(answer):
+    value = answer.value
+    if answer.state == DONE:
+        if answer.dropped:
+            text = "null"
+        else:
+            fast = FAST.get(type(value))
+            text = fast(value) if fast else plain_text(value)
+            if text is None or len(text) > 65536:
+                try:
+                    send_value(4, answer.id, value)
+                except Exception as error:
+                    send_error(answer.id, error)
+                return
+        post("[4,%d,%s]" % (answer.id, text), answer.id)
+    else:
+        send_error(answer.id, value)
+
+
+def on_pull(message, attached):
+    answer = answer_of(message[1])
+    with state_lock:
+        if answer.wanted or answer.dropped:
+            raise ProtocolError("The peer asked twice")
+        answer.wanted = True
+        mine = answer.state != PENDING and not answer.sent
+        if mine:
+            answer.sent = True
+    if mine:
+        reply(answer)
+
+
+def on_release(message, attached):
+    undeferred(lambda: release(message[1]))
+
+
+def release(counts):
+    for i in range(0, len(counts), 2):
+        number = counts[i]
+        if number < 0:
+            give_back(-number, counts[i + 1])
+            continue
+        answer = answer_of(number)
+        with state_lock:
+            if answer.wanted or answer.sent:
+                continue
+            answer.dropped = True
+            mine = answer.state != PENDING
+            if mine:
+                answer.sent = True
+        if mine:
+            reply(answer)
+
+
+def acknowledged(word):
+    global peer_processed
+    more = (word - peer_processed) & 0xFFFFFFFF
+    if more > len(unacknowledged):
+        raise ProtocolError("The peer acknowledged answers that were not sent")
+    peer_processed = word
+
+    def forget():
+        for i in range(more):
+            answers.pop(unacknowledged.popleft(), None)
+    if deferred:
+        after_deferred.append(forget)
+    else:
+        forget()
+
+
+# ---- channels
+
+blobs = {}
+deferred = 0
+after_deferred = []
+
+
+class Blob:
+    """The bytes of a large value, as they arrive."""
+    __slots__ = ("size", "filled", "buffer", "view", "arrived")
+
+
+def undeferred(then):
+    """What gives things back waits for messages that wait for their blobs."""
+    if deferred:
+        after_deferred.append(then)
+    else:
+        then()
+
+
+def on_chunk(channel, data, at, length):
+    blob = blobs.get(channel)
+    have = min(length, len(data) - at)
+    if blob is None:
+        on_stream_chunk(-channel, data[at:at + have] + read_exactly(length - have))
+        return at + have
+    filled = blob.filled
+    end = filled + length
+    if end > blob.size:
+        raise ProtocolError("The peer sent more bytes on channel %d than it announced" % channel)
+    view = blob.view
+    view[filled:filled + have] = memoryview(data)[at:at + have]
+    filled += have
+    while filled < end:
+        count = read_into(view[filled:end])
+        if count == 0:
+            finish(False)
+        filled += count
+    blob.filled = filled
+    if filled == blob.size:
+        blob.arrived()
+    return at + have
+
+
+def read_into(view):
+    if hasattr(os, "readv"):
+        return os.readv(READ, [view])
+    data = os.read(READ, len(view))
+    view[:len(data)] = data
+    return len(data)
+
+
+# ---- outbox
+
+out_lock = _thread.allocate_lock()
+write_lock = _thread.allocate_lock()
+pending = []
+pending_size = 0
+attached_parts = []
+attached_size = 0
+sealed = deque()
+# Large values whose message is still pending, and those that are being sent.
+new_bulks = []
+bulks = deque()
+dropped = deque()
+sent_processed = 0
+
+
+def post(text, answer=0, parcel=None):
+    """Queues a message; it leaves with the next flush."""
+    global pending_size
+    with out_lock:
+        if parcel:
+            text = parcel(text)
+        pending.append(text)
+        pending_size += len(text)
+        if answer:
+            unacknowledged.append(answer)
+        if pending_size + attached_size > 524288:
+            seal()
+
+
+def seal():
+    """Makes a frame of what is pending. The lock is held."""
+    global pending, pending_size, attached_parts, attached_size, sent_processed
+    if dropped:
+        counts = {}
+        while dropped:
+            number, count = dropped.popleft()
+            counts[-number] = counts.get(-number, 0) + count
+        pending.append("[6,[%s]]" % ",".join("%d,%d" % item for item in counts.items()))
+    text = ("[" + ",".join(pending) + "]").encode() if pending else b""
+    sent_processed = processed
+    parts = [pack(len(text) + attached_size, processed & 0xFFFFFFFF, len(text)), text]
+    sealed.append(b"".join(parts + attached_parts))
+    pending = []
+    pending_size = attached_size = 0
+    attached_parts = []
+
+
+def write_all(data):
+    try:
+        sent = os.write(WRITE, data)
+        while sent < len(data):
+            data = memoryview(data)[sent:]
+            sent = os.write(WRITE, data)
+    except OSError:
+        finish(False)
+
+
+def flush():
+    """Writes what there is, unless another thread is at it: that one takes it along."""
+    while pending or sealed or new_bulks or bulks or dropped or processed - sent_processed > 1000:
+        if not write_lock.acquire(False):
+            return
+        try:
+            with out_lock:
+                if pending or dropped or not (sealed or new_bulks or bulks):
+                    seal()
+                bulks.extend(new_bulks)
+                del new_bulks[:]
+            while sealed:
+                write_all(sealed.popleft())
+            if bulks:
+                write_piece()
+        finally:
+            write_lock.release()
+
+
+def write_piece():
+    job = bulks[0]
+    channel, view, at, done = job
+    piece = view[at:at + PIECE]
+    head = pack(len(piece), channel & 0xFFFFFFFF, CHUNK)
+    try:
+        if hasattr(os, "writev"):
+            sent = os.writev(WRITE, [head, piece]) - 12
+            if sent < 0:
+                write_all(head[12 + sent:])
+                sent = 0
+        else:
+            write_all(head)
+            sent = 0
+    except OSError:
+        finish(False)
+    if sent < len(piece):
+        write_all(piece[sent:])
+    job[2] = at + len(piece)
+    bulks.popleft()
+    if job[2] < len(view):
+        bulks.append(job)
+    elif done:
+        done()
+
+
+# ---- session
+
+local = _thread._local()
+queue = deque()
+baton = _thread.allocate_lock()
+cancel_lock = _thread.allocate_lock()
+# Threads that wait for something that only arrives if somebody reads.
+waiters = []
+idle = []
+pumps = set()
+started = 0
+workers = 0
+main_idle = False
+asleep = True
+TICK = 5
+
+
+class Thread:
+    """A thread that runs calls."""
+    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "working", "printed", "__weakref__")
+
+    def __init__(self):
+        self.lock = _thread.allocate_lock()
+        self.lock.acquire()
+        self.inbox = deque()
+        self.stack = []
+        self.ident = _thread.get_ident()
+        self.waiting = 0
+        self.working = False
+        # One for each thread: a poll object serves one at a time.
+        poll = select.poll()
+        poll.register(print_read, 1)
+        self.printed = poll.poll
+        local.thread = self
+
+    def wake(self):
+        try:
+            self.lock.release()
+        except RuntimeError:
+            pass
+
+
+def current():
+    try:
+        return local.thread
+    except AttributeError:
+        return Thread()
+
+
+def perform(answer, thread):
+    """Runs a call, or a piece of work."""
+    global started
+    started += 1
+    if asleep:
+        wake_watcher()
+    if answer.__class__ is not Answer:
+        thread.working = True
+        try:
+            answer()
+        finally:
+            thread.working = False
+        return
+    if answer.cancelled:
+        settle(answer, FAILED, Cancelled("The call was cancelled before it began"))
+        return
+    try:
+        answer.thread = thread
+        thread.stack.append(answer)
+        try:
+            value = access(answer.base, answer.path, answer.how, answer.args)
+            state = DONE
+        except BaseException as error:
+            value = error
+            state = FAILED
+        ended(answer, thread)
+    except Cancelled as error:
+        value = error
+        state = FAILED
+        ended(answer, thread)
+    if thread.printed(0) or pump_lock.locked():
+        drain()
+    kind = type(value)
+    if state == DONE and kind not in SCALARS and hasattr(kind, "__await__"):
+        start_async(answer, value)
+    else:
+        settle(answer, state, value)
+
+
+def ended(answer, thread):
+    """After this no cancellation is raised for that call."""
+    with cancel_lock:
+        if answer.thread:
+            answer.thread = None
+            thread.stack.pop()
+            if answer.cancelled:
+                clear_cancel(thread)
+
+
+def pass_on():
+    """Whoever stops reading lets another thread that waits read."""
+    try:
+        waiters[-1].wake()
+    except IndexError:
+        pass
+
+
+def rouse(stuck=False):
+    """Finds a thread for what is in the queue: the main one, if it is at no call."""
+    if main_idle:
+        main.wake()
+        return
+    if not (stuck or main.stack or main.working):
+        # It looks into the queue before it waits again.
+        return
+    try:
+        idle.pop().wake()
+    except IndexError:
+        add_worker()
+
+
+def add_worker():
+    global workers
+    if "threading" not in sys.modules:
+        # It takes the thread that imports it for the main one.
+        threading = bring("threading")
+        first = threading._main_thread
+        threading._active.pop(first._ident, None)
+        first._ident = main.ident
+        threading._active[main.ident] = first
+    workers += 1
+    _thread.start_new_thread(work, ())
+
+
+def work():
+    """A thread of the pool."""
+    global workers
+    thread = Thread()
+    while True:
+        try:
+            answer = queue.popleft()
+        except IndexError:
+            flush()
+            idle.append(thread)
+            if queue or not thread.lock.acquire(True, 10):
+                try:
+                    idle.remove(thread)
+                except ValueError:
+                    # Somebody has just given it something to do.
+                    continue
+                if not queue:
+                    workers -= 1
+                    return
+            continue
+        attempt(perform, answer, thread)
+        if pending_size > 32768 or not queue:
+            flush()
+
+
+def attempt(work, *args):
+    """What fails here is not the peer's fault and not a call's: it is told on standard error."""
+    try:
+        work(*args)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+
+
+def serve():
+    """The main thread: reads when it is idle, and runs what it has read."""
+    global main_idle
+    while True:
+        while queue:
+            try:
+                answer = queue.popleft()
+            except IndexError:
+                break
+            perform(answer, main)
+            if pending_size > 32768:
+                flush()
+        flush()
+        if baton.acquire(False):
+            try:
+                if not queue:
+                    receive()
+            finally:
+                baton.release()
+            if waiters:
+                pass_on()
+            continue
+        main_idle = True
+        waiters.append(main)
+        try:
+            if not queue and baton.locked():
+                main.lock.acquire()
+        finally:
+            main_idle = False
+            waiters.remove(main)
+
+
+def wake_watcher():
+    global asleep
+    asleep = False
+    os.write(wake_write, b"!")
+
+
+def watch():
+    """Does what nobody else has time for: reads while the main thread is at a call, and sends what has been left lying."""
+    global asleep
+    poll = select.poll()
+    poll.register(print_read, 1)
+    poll.register(wake_read, 1)
+    probe = select.poll()
+    probe.register(READ, 1)
+    reading = False
+    last = -1
+    calm = 0
+    while True:
+        for fd, event in poll.poll(None if asleep else TICK):
+            if fd == wake_read:
+                os.read(wake_read, 4096)
+                calm = 0
+            elif fd == print_read:
+                drain()
+                flush()
+            elif baton.acquire(False):
+                try:
+                    if probe.poll(0):
+                        receive()
+                finally:
+                    baton.release()
+                if waiters:
+                    pass_on()
+                if queue:
+                    rouse()
+                flush()
+            else:
+                poll.unregister(READ)
+                reading = False
+        stuck = started == last
+        last = started
+        if stuck:
+            calm += 1
+            if calm == 8 and baton.locked():
+                load()
+            if not reading and not baton.locked():
+                poll.register(READ, 1)
+                reading = True
+            if queue:
+                for i in range(min(len(queue), max(1, workers))):
+                    rouse(True)
+            for pump in list(pumps):
+                attempt(pump.send)
+            flush()
+            # It is woken by the next call, by output, and by what it reads.
+            if calm > 20 and not queue and not pending and not pumps and (reading or baton.locked()):
+                asleep = True
+        else:
+            calm = 0
+
+
+def fail(error):
+    """The peer broke the rules: it is told, and the agent ends."""
+    if not isinstance(error, ProtocolError):
+        error = "The peer sent something that cannot be handled (%s: %s)" % (type(error).__name__, error)
+    with out_lock:
+        pending.append("[17,%s]" % quote(str(error)[:1000]))
+        seal()
+    if write_lock.acquire(True, 1):
+        while sealed:
+            write_all(sealed.popleft())
+    finish(False)
+
+
+def finish(clean):
+    """Ends the agent, and its process group if it leads one."""
+    try:
+        if clean:
+            if current() is main and not main.stack:
+                bring("atexit")._run_exitfuncs()
+            try:
+                bring("_signal").signal(15, 1)
+            except ValueError:
+                pass
+        os.killpg(os.getpid(), 15 if clean else 9)
+    except BaseException:
+        pass
+    os._exit(0 if clean else 1)
+
+
+def on_bye(message, attached):
+    finish(True)
+
+
+def on_ping(message, attached):
+    post("[15,%d]" % message[1])
+    if current() is not main or main.stack:
+        flush()
+
+
+def on_hello(message, attached):
+    limits = message[1].get("limits") or {}
+    for name in limits:
+        if name in LIMITS:
+            LIMITS[name] = limits[name]
+
+
+HANDLERS = {
+    1: on_call,
+    2: on_call,
+    3: on_pull,
+    4: lambda *a: on_answer(*a),
+    5: lambda *a: on_answer(*a),
+    6: on_release,
+    7: lambda *a: on_cancel(*a),
+    8: lambda *a: on_credit(*a),
+    9: lambda *a: on_items(*a),
+    10: lambda *a: on_end(*a),
+    11: lambda *a: on_stop(*a),
+    12: lambda *a: on_abort(*a),
+    14: on_ping,
+    16: on_hello,
+    17: on_bye,
+}
+
+# ---- evaluate
+
+sources = {}
+source_count = 0
+
+
+def named(source):
+    """A name for some source, under which a traceback finds its lines."""
+    global source_count
+    source_count += 1
+    name = "<pushy %d>" % source_count
+    sources[name] = source
+    if len(sources) > 500:
+        del sources[next(iter(sources))]
+    return name
+
+
+later("run_source")
+later("make_function")
+later("make_scope")
+AWAIT = 0x2000 if sys.version_info >= (3, 8) else 0
+
+
+def evaluate(source, scope=None):
+    """The value of an expression, in which await may be used; else that of the last statement."""
+    if scope is None:
+        scope = MAIN
+    source = source.strip()
+    name = named(source)
+    try:
+        code = compile(source, name, "eval", AWAIT, True)
+    except SyntaxError:
+        return run_source(source, scope, name)
+    return eval(code, scope)
+
+
+def import_module(name):
+    __import__(name)
+    return sys.modules[name]
+
+
+MAIN = sys.modules["__main__"].__dict__
+ROOT = Root({
+    "modules": Modules(),
+    "builtins": builtins,
+    "globals": MAIN,
+    "import": import_module,
+    "eval": evaluate,
+    "execute": lambda source, scope=None: run_source(source, scope),
+    "compile": lambda *args: make_function(*args),
+    "scope": lambda initial=(): make_scope(initial),
+})
+
+# ---- output
+
+
+class Output(io.RawIOBase):
+    """What is printed becomes output messages, in order with results."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.descriptor
+
+    def write(self, data):
+        data = bytes(data)
+        output(self.descriptor, data)
+        return len(data)
+
+
+def output(descriptor, data):
+    global attached_size
+
+    def parcel(text):
+        global attached_size
+        text = "[13,%d,%d,%d]" % (descriptor, attached_size, len(piece))
+        attached_parts.append(piece)
+        attached_size += len(piece)
+        return text
+    for at in range(0, len(data), 32768):
+        piece = data[at:at + 32768]
+        post("", 0, parcel)
+    if asleep:
+        wake_watcher()
+    if len(sealed) > 2:
+        flood()
+
+
+later("flood")
+pump_lock = _thread.allocate_lock()
+
+
+def drain():
+    """Takes what came through descriptor 1: from children, and from whoever writes to it by number."""
+    with pump_lock:
+        printed = current().printed
+        while printed(0):
+            output(1, os.read(print_read, 65536))
+
+
+# ---- agent
+
+
+def start(path):
+    """Runs the agent. `path` is the module path, without what the loader has put aside."""
+    global main, print_read, wake_read, wake_write
+    for fd in (READ, WRITE):
+        os.set_blocking(fd, True)
+        os.set_inheritable(fd, False)
+    print_read, print_write = os.pipe()
+    main = Thread()
+    os.dup2(print_write, 1)
+    os.close(print_write)
+    wake_read, wake_write = os.pipe()
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        stream = io.TextIOWrapper(Output(fd), "utf-8", "backslashreplace", "\n", False, True)
+        stream.mode = "w"
+        setattr(sys, name, stream)
+        setattr(sys, "__%s__" % name, stream)
+    sys.argv = [""]
+    banner = '\nPUSHY/1 {"runtime":"python","version":"%d.%d.%d","pid":%d,"platform":"%s","threads":true}\n' % (
+        sys.version_info[:3] + (os.getpid(), sys.platform))
+    write_all(banner.encode())
+    sys.path[:] = path
+    _thread.start_new_thread(watch, ())
+    while True:
+        try:
+            serve()
+        except (KeyboardInterrupt, Cancelled):
+            # It came too late for the call that it was meant for.
+            pass
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+
+
+# ==== rest
+# ---- text
+
+
+def printable(text):
+    """The text without what a terminal would act on."""
+    return "".join(c if c in "\n\t" or c >= " " and not "\x7f" <= c <= "\x9f" else "" for c in text)
+
+
+def label_of(value):
+    """What a reference is, as of now."""
+    try:
+        shown = repr(value)
+    except BaseException as error:
+        shown = "(its repr failed: %s)" % type(error).__name__
+    return printable(type(value).__name__ + " " + shown)[:160]
+
+
+# ---- errors
+
+
+class RemoteError(Exception):
+    """An error of the other side; one whose class Python has as well is of that class too."""
+    type = "Error"
+    remote_stack = ""
+
+
+error_classes = {}
+
+
+def make_error(kind, message, stack, properties):
+    known = error_classes.get(kind)
+    if known is None:
+        known = RemoteError
+        base = getattr(builtins, kind, None)
+        if isinstance(base, type) and issubclass(base, Exception) and len(error_classes) < 1000:
+            try:
+                known = type(kind, (RemoteError, base), {"__module__": "builtins"})
+                known(message)
+            except TypeError:
+                known = RemoteError
+            error_classes[kind] = known
+    error = known(message)
+    error.type = kind
+    error.remote_stack = stack
+    for name in properties:
+        if name.isidentifier() and not name.startswith("_") and not hasattr(error, name):
+            setattr(error, name, properties[name])
+    return error
+
+
+def error_parts(error):
+    """The type, the message, the traceback and the plain properties of an exception. This does not throw."""
+    kind = error.type if isinstance(error, RemoteError) else type(error).__name__
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    properties = {}
+    for name in ("errno", "strerror", "filename", "filename2", "code", "lineno", "offset", "name", "path", "returncode"):
+        properties[name] = getattr(error, name, None)
+    properties.update(getattr(error, "__dict__", {}))
+    plain = {}
+    for name in properties:
+        value = properties[name]
+        if value is not None and name not in ("type", "remote_stack", "name") and type(value) in SCALARS:
+            plain[name] = value
+    linecache = bring("linecache")
+    for name in list(sources):
+        if name not in linecache.cache and name in sources:
+            lines = (sources[name] + "\n").splitlines(True)
+            linecache.cache[name] = (len(sources[name]), None, lines, name)
+    try:
+        stack = "".join(bring("traceback").format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        stack = kind
+    if isinstance(error, RemoteError) and error.remote_stack:
+        stack += "\n" + error.remote_stack
+    return kind, message, stack.rstrip(), plain
+
+
+# ---- values
+
+VIEWS = {
+    "Int8Array": "b",
+    "Uint8ClampedArray": "B",
+    "Int16Array": "h",
+    "Uint16Array": "H",
+    "Int32Array": "i",
+    "Uint32Array": "I",
+    "Float32Array": "f",
+    "Float64Array": "d",
+    "BigInt64Array": "q",
+    "BigUint64Array": "Q",
+}
+KINDS = {
+    "i1": "Int8Array",
+    "u1": "Uint8Array",
+    "i2": "Int16Array",
+    "u2": "Uint16Array",
+    "i4": "Int32Array",
+    "u4": "Uint32Array",
+    "i8": "BigInt64Array",
+    "u8": "BigUint64Array",
+    "f2": "Float16Array",
+    "f4": "Float32Array",
+    "f8": "Float64Array",
+}
+NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf"), "-0": -0.0}
+FUNCTION = type(load)
+ITERATORS = tuple(type(i) for i in (
+    iter(()), iter([]), iter({}), iter({}.keys()), iter({}.values()), iter({}.items()), iter(set()), iter(""), iter(b""),
+    iter(range(0)), iter(int, 0), reversed([]), map(int, ()), filter(int, ()), zip(), enumerate(()), (i for i in ()),
+    iter(bytearray()), iter(memoryview(b""))))
+READY = ITERATORS[:10]
+
+
+def kind_of(letter, size):
+    group = "f" if letter in "efd" else "u" if letter in "BHILQNc?" else "i" if letter in "bhilqn" else ""
+    return KINDS.get(group + str(size))
+
+
+class Outgoing:
+    """What one outgoing message takes with it. The numbers of offsets and channels are put in when it is queued."""
+
+    def __init__(self, inline=False):
+        self.inline = inline
+        self.spots = []
+        self.blobs = []
+        self.introduced = []
+        self.seen = {}
+        self.count = 0
+        self.kept = []
+
+    def encode(self, value):
+        """Its text, and whether that is tagged. If it cannot be sent, nothing of it has happened."""
+        fast = FAST.get(type(value))
+        text = fast(value) if fast else plain_text(value)
+        if text is not None:
+            return text, 0
+        try:
+            return self.value(value, LIMITS["depth"]), 1
+        except RecursionError:
+            self.withdraw()
+            raise UncrossableError("Cannot send it: it is nested too deep")
+        except BaseException:
+            self.withdraw()
+            raise
+
+    def withdraw(self):
+        for entry in self.introduced:
+            give_back(entry.id, 1)
+
+    def place(self, text, form):
+        """Puts the numbers in. The outbox's lock is held."""
+        if self.spots:
+            parts = text.split("\x01")
+            for i in range(len(self.spots)):
+                parts[i] += str(self.number(self.spots[i]))
+            text = "".join(parts)
+        if len(text) > 65536 and not self.inline:
+            data = text.encode()
+            text = '["J",%d,%d,%d]' % (self.number(data), len(data), form)
+            form = 1
+        return text, form
+
+    def number(self, spot):
+        global attached_size, last_channel
+        if callable(spot):
+            last_channel += 1
+            spot(last_channel)
+            return last_channel
+        size = len(spot)
+        if self.inline or not size or size <= 16384 and attached_size + size <= 524288:
+            attached_parts.append(spot)
+            attached_size += size
+            return attached_size - size
+        last_channel += 1
+        new_bulks.append([last_channel, memoryview(spot), 0, None])
+        self.blobs += [last_channel, size]
+        return -last_channel
+
+    def tail(self, form):
+        return ",%d,[%s]" % (form, ",".join(map(str, self.blobs))) if self.blobs else ",1" if form else ""
+
+    def begin(self, value):
+        self.seen[id(value)] = self.count
+        self.count += 1
+        self.kept.append(value)
+
+    def attach(self, data):
+        if len(data) > LIMITS["valueBytes"]:
+            raise UncrossableError("Cannot send a value of %d bytes; limits.valueBytes is %d" % (
+                len(data), LIMITS["valueBytes"]))
+        self.spots.append(data)
+        return "\x01,%d" % len(data)
+
+    def bytes(self, kind, data):
+        self.count += 1
+        return '["b","%s",%s]' % (kind, self.attach(data))
+
+    def value(self, value, depth):
+        kind = type(value)
+        fast = FAST.get(kind)
+        if fast:
+            return fast(value) or self.scalar(value)
+        before = self.seen.get(id(value))
+        if before is not None:
+            return '["#",%d]' % before
+        if depth <= 0:
+            raise UncrossableError("Cannot send it: it is nested deeper than %d (limits.depth)" % LIMITS["depth"])
+        encode = ENCODERS.get(kind)
+        if encode is None:
+            for base in kind.__mro__[:-1]:
+                encode = ENCODERS.get(base) or NAMED.get((base.__module__.split(".")[0], base.__name__))
+                if encode:
+                    break
+            else:
+                encode = Outgoing.other
+        return encode(self, value, depth)
+
+    def scalar(self, value):
+        if type(value) is int:
+            return '["i","%x"]' % value
+        if type(value) is float:
+            return '["n","%s"]' % ("NaN" if value != value else "Infinity" if value > 0 else "-Infinity")
+        if not self.inline:
+            try:
+                return '["t",%s]' % self.attach(value.encode())
+            except UnicodeEncodeError:
+                # A lone surrogate has no UTF-8; JSON escapes it.
+                pass
+        return quote(value)
+
+    def list(self, value, depth):
+        if isinstance(value, tuple) and (hasattr(value, "_fields") or hasattr(value, "n_fields")):
+            return self.refer(value)
+        self.begin(value)
+        return ",".join(["[0"] + [self.value(item, depth - 1) for item in list(value)]) + "]"
+
+    def set(self, value, depth):
+        self.begin(value)
+        return ",".join(['["s"'] + [self.value(item, depth - 1) for item in list(value)]) + "]"
+
+    def dict(self, value, depth):
+        if type(value) is Scope or value is MAIN or value is ROOT:
+            return self.refer(value)
+        items = list(value.items())
+        if all(type(key) is str for key, item in items):
+            if callable(value.get("then")):
+                return self.refer(value)
+            self.begin(value)
+            return "{%s}" % ",".join([quote(key) + ":" + self.value(item, depth - 1) for key, item in items])
+        self.begin(value)
+        return ",".join(['["m"'] + [self.value(part, depth - 1) for item in items for part in item]) + "]"
+
+    def raw(self, value, depth):
+        return self.bytes("Uint8Array", bytes(value))
+
+    def view(self, value, depth):
+        return self.bytes(kind_of(value.format[-1:], value.itemsize) or "Uint8Array", value.tobytes())
+
+    def array(self, value, depth):
+        if value.typecode in "uw":
+            return self.value(value.tounicode(), depth)
+        return self.view(memoryview(value), depth)
+
+    def numpy(self, value, depth):
+        kind = KINDS.get(value.dtype.str[1:]) or ("Uint8Array" if value.dtype.kind == "b" else None)
+        if not kind:
+            return self.list(value.tolist(), depth) if value.dtype.kind in "U" else self.refer(value)
+        if value.ndim != 1:
+            return self.list([row for row in value], depth) if value.ndim else self.value(value.item(), depth)
+        self.kept.append(value)
+        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<")).tobytes())
+
+    def datetime(self, value, depth):
+        self.count += 1
+        import calendar
+        if not hasattr(value, "hour"):
+            return '["d",%d]' % (calendar.timegm(value.timetuple()) * 1000)
+        if value.tzinfo is None:
+            return '["d",%d]' % round(value.timestamp() * 1000)
+        return '["d",%d]' % (calendar.timegm(value.utctimetuple()) * 1000 + value.microsecond // 1000)
+
+    def error(self, value, depth):
+        self.begin(value)
+        kind, message, stack, properties = error_parts(value)
+        fields = ",".join([quote(name) + ":" + self.value(properties[name], depth - 1) for name in properties])
+        cause = value.__cause__
+        if cause is None and not value.__suppress_context__:
+            cause = value.__context__
+        errors = getattr(value, "exceptions", None)
+        return '["e",%s,%s,%s,{%s},%s,%s]' % (
+            quote(kind), quote(message), quote(stack), fields,
+            "0" if cause is None else "[%s]" % self.value(cause, depth - 1),
+            self.value(list(errors), depth - 1) if isinstance(errors, (list, tuple)) else "0")
+
+    def live(self, opener, text):
+        self.spots.append(opener)
+        return text
+
+    def iterate(self, value, depth):
+        started = type(value) is Iteration
+        iterator = value.iterator if started else value
+        return self.live(lambda channel: Pump(channel, iterator, started), '["I",\x01,%d]' % started)
+
+    def kwargs(self, value, depth):
+        return '["k",%s]' % self.dict(dict(value), depth)
+
+    def home(self, value, depth):
+        if info(value)["count"] <= 0:
+            raise UncrossableError("Cannot send %r: it was released" % value)
+        return '["r",%d]' % -info(value)["id"]
+
+    def other(self, value, depth):
+        kind = type(value)
+        if hasattr(kind, "__dataclass_fields__"):
+            fields = {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
+            self.kept.append(fields)
+            self.begin(value)
+            return "{%s}" % ",".join(
+                [quote(name) + ":" + self.value(fields[name], depth - 1) for name in fields])
+        if kind in ITERATORS or kind.__module__ == "itertools" or hasattr(kind, "__anext__") and hasattr(kind, "asend"):
+            return self.iterate(value, depth)
+        return self.refer(value)
+
+    def refer(self, value, depth=0):
+        entry = introduce(value)
+        self.introduced.append(entry)
+        return '["r",%d,4,%s]' % (entry.id, quote(label_of(value)))
+
+
+class Iteration:
+    """A value that is to cross as a live iterator."""
+
+    def __init__(self, iterator):
+        self.iterator = iterator
+
+
+ENCODERS = {
+    list: Outgoing.list,
+    tuple: Outgoing.list,
+    dict: Outgoing.dict,
+    set: Outgoing.set,
+    frozenset: Outgoing.set,
+    bytes: Outgoing.raw,
+    bytearray: Outgoing.raw,
+    memoryview: Outgoing.view,
+    BaseException: Outgoing.error,
+    Kwargs: Outgoing.kwargs,
+    Iteration: Outgoing.iterate,
+    Root: Outgoing.refer,
+    type: Outgoing.refer,
+    int: lambda self, value, depth: self.value(int(value), depth),
+    float: lambda self, value, depth: self.value(float(value), depth),
+    str: lambda self, value, depth: self.value(str.__str__(value), depth),
+}
+NAMED = {
+    ("array", "array"): Outgoing.array,
+    ("numpy", "ndarray"): Outgoing.numpy,
+    ("numpy", "generic"): lambda self, value, depth: self.value(value.item(), depth)
+    if type(value.item()) is not type(value) else self.refer(value),
+    ("datetime", "date"): Outgoing.datetime,
+    ("decimal", "Decimal"): lambda self, value, depth: quote(str(value)),
+    ("pathlib", "PurePath"): lambda self, value, depth: quote(str(value)),
+    ("enum", "Enum"): lambda self, value, depth: self.value(value.value, depth),
+}
+
+
+class Pending:
+    """A value that is not there yet, and the places that it belongs in."""
+
+    def __init__(self):
+        self.places = []
+
+    def fill(self, value):
+        for container, key in self.places:
+            container[key] = value
+
+
+class Refused(Exception):
+    """What Python has no value for: the call fails, and the connection stays."""
+
+
+class Incoming:
+    """Takes in what one incoming message brings."""
+
+    def __init__(self, attached, answer=None, thrown=False):
+        self.attached = attached
+        self.answer = answer
+        self.thrown = thrown
+        self.objects = []
+        self.lives = []
+        self.waiting = []
+        self.depth = 0
+        self.refused = None
+
+    def top(self, value, form):
+        if form != 1:
+            return value
+        if type(value) is list and value and value[0] == "J":
+            text = bytes(self.bytes(value[1], value[2])).decode()
+            form = value[3]
+            value = parse(text)
+            if form != 1:
+                return value
+        holder = [None]
+        holder[0] = self.at(holder, 0, value)
+        self.holder = holder
+        return holder[0]
+
+    def at(self, container, key, value):
+        decoded = self.value(value)
+        if type(decoded) is Pending:
+            decoded.places.append((container, key))
+            return None
+        return decoded
+
+    def value(self, value):
+        kind = type(value)
+        if kind is list:
+            self.depth += 1
+            if self.depth > LIMITS["depth"] + 2:
+                raise ProtocolError("The peer sent a value that is nested too deep (limits.depth)")
+            value = DECODERS[value[0]](self, value)
+            self.depth -= 1
+        elif kind is dict:
+            self.depth += 1
+            self.objects.append(value)
+            for key in value:
+                item = value[key]
+                if type(item) is list or type(item) is dict:
+                    value[key] = self.at(value, key, item)
+            self.depth -= 1
+        return value
+
+    def keep(self, value):
+        self.objects.append(value)
+        return value
+
+    def bytes(self, position, size):
+        if position < 0:
+            blob = blobs.pop(-position)
+            if blob.size != size or blob.filled != size:
+                raise ProtocolError("The peer used a channel that has no such bytes")
+            blob.view.release()
+            return blob.buffer.getvalue()
+        if not 0 <= position <= position + size <= len(self.attached):
+            raise ProtocolError("The peer sent a value whose bytes are missing")
+        return self.attached[position:position + size]
+
+    def list(self, tag):
+        self.objects.append(tag)
+        del tag[0]
+        i = 0
+        while i < len(tag):
+            item = tag[i]
+            if type(item) is list:
+                if item[0] == "h":
+                    if item[1] > 10000000:
+                        raise Refused("Cannot take an array with %d holes in Python" % item[1])
+                    tag[i:i + 1] = [None] * item[1]
+                    i += item[1]
+                    continue
+                tag[i] = self.at(tag, i, item)
+            elif type(item) is dict:
+                tag[i] = self.at(tag, i, item)
+            i += 1
+        return tag
+
+    def date(self, tag):
+        datetime = bring("datetime")
+        value = tag[1]
+        if value is not None:
+            try:
+                value = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(milliseconds=value)
+            except OverflowError:
+                self.refused = "Cannot take the date %s in Python: its years end at 9999" % value
+        return self.keep(value)
+
+    def regexp(self, tag):
+        re = bring("re")
+        flags = 0
+        for letter in tag[2]:
+            flags |= {"i": re.I, "m": re.M, "s": re.S}.get(letter, 0)
+        try:
+            value = re.compile(tag[1].replace("(?<", "(?P<").replace("(?P<=", "(?<=").replace("(?P<!", "(?<!"), flags)
+        except re.error as error:
+            value = None
+            self.refused = "Cannot take the expression /%s/ in Python: %s" % (tag[1], error)
+        return self.keep(value)
+
+    def map(self, tag):
+        made = self.keep({})
+        for i in range(1, len(tag), 2):
+            key = hashable(self.value(tag[i]))
+            made[key] = self.at(made, key, tag[i + 1])
+        return made
+
+    def set(self, tag):
+        made = self.keep(set())
+        for item in tag[1:]:
+            made.add(hashable(self.value(item)))
+        return made
+
+    def object(self, tag):
+        # Names that are symbols have no counterpart.
+        return self.value(tag[1])
+
+    def error(self, tag):
+        slot = len(self.objects)
+        self.objects.append(None)
+        properties = {name: self.value(tag[4][name]) for name in tag[4]}
+        error = make_error(tag[1], tag[2], tag[3], properties)
+        self.objects[slot] = error
+        if tag[5]:
+            cause = self.value(tag[5][0])
+            if isinstance(cause, BaseException):
+                error.__cause__ = cause
+            else:
+                error.cause = cause
+        if tag[6]:
+            error.errors = self.value(tag[6])
+        return error
+
+    def typed(self, tag):
+        kind = tag[1]
+        data = self.bytes(tag[2], tag[3])
+        code = VIEWS.get(kind)
+        if code:
+            try:
+                data = bring("array").array(code, data)
+            except ValueError:
+                raise ProtocolError("The peer sent a malformed %s" % printable(kind))
+            if sys.byteorder == "big":
+                data.byteswap()
+        elif kind == "ArrayBuffer":
+            data = bytearray(data)
+        elif kind not in ("Uint8Array", "DataView", "Float16Array"):
+            raise ProtocolError("The peer sent a malformed array of type %s" % printable(str(kind)))
+        return self.keep(data)
+
+    def reference(self, tag):
+        number = tag[1]
+        if number < 0:
+            return export_of(-number).value
+        return import_reference(number, tag)
+
+    def path(self, tag):
+        target, path = tag[1], tag[2]
+        if target == 0 or target < 0:
+            base = ROOT if target == 0 else export_of(-target).value
+            return self.soon(path, base)
+        answer = answer_of(target)
+        if answer.state == DONE:
+            return self.soon(path, answer.value)
+        pending = Pending()
+        self.wait(pending, answer, path)
+        return pending
+
+    def soon(self, path, value):
+        """Reading a path may run code: that happens where the call does."""
+        if not path:
+            return value
+        pending = Pending()
+        self.waiting.append((pending, None, path, value))
+        return pending
+
+    def wait(self, pending, source, path=()):
+        self.waiting.append((pending, source, path, None))
+
+    def promise(self, tag):
+        remote = import_reference(tag[1], (0, 0, 0, "promise"))
+        answer = ask(-tag[1], [], 0, [], True)
+
+        def once_more():
+            pending = Pending()
+            self.wait(pending, answer)
+            return pending
+        self.lives.append(once_more)
+        pending = once_more()
+        self.objects_kept = getattr(self, "objects_kept", []) + [remote]
+        return pending
+
+    def living(self, value):
+        """Something live, which the value may name again."""
+        self.lives.append(lambda: value)
+        return value
+
+    def signal(self, tag):
+        signal = import_reference(tag[1], None)
+        self.lives.append(lambda: signal)
+        if tag[2]:
+            signal.abort(self.value(tag[3]))
+        if self.answer:
+            self.answer.pins = (self.answer.pins or []) + [signal]
+        return signal
+
+
+def hashable(value):
+    kind = type(value)
+    if kind is list:
+        return tuple(hashable(item) for item in value)
+    if kind is dict:
+        return tuple((key, hashable(value[key])) for key in value)
+    if kind is set:
+        return frozenset(value)
+    if kind is bytearray:
+        return bytes(value)
+    try:
+        hash(value)
+    except TypeError:
+        raise Refused("Cannot take %s as a key or an item of a set in Python" % type(value).__name__)
+    return value
+
+
+def url(self, tag):
+    return self.keep(tag[1])
+
+
+DECODERS = {
+    0: Incoming.list,
+    "u": lambda self, tag: None,
+    "n": lambda self, tag: NUMBERS[tag[1]],
+    "i": lambda self, tag: int(tag[1], 16),
+    "d": Incoming.date,
+    "x": Incoming.regexp,
+    "l": url,
+    "m": Incoming.map,
+    "s": Incoming.set,
+    "o": Incoming.object,
+    "e": Incoming.error,
+    "b": Incoming.typed,
+    "t": lambda self, tag: self.bytes(tag[1], tag[2]).decode(),
+    "y": lambda self, tag: "Symbol.for(%s)" % tag[1],
+    "Y": lambda self, tag: "Symbol." + tag[1],
+    "#": lambda self, tag: self.objects[tag[1]],
+    "r": Incoming.reference,
+    "p": Incoming.path,
+    "P": Incoming.promise,
+    "S": Incoming.signal,
+    "R": lambda self, tag: self.living(ReadableStream(-tag[1], tag[2])),
+    "W": lambda self, tag: self.living(WritableStream(-tag[1])),
+    "I": lambda self, tag: self.living(RemoteIterator(-tag[1], tag[2])),
+    "=": lambda self, tag: self.lives[tag[1]](),
+    "k": lambda self, tag: Kwargs(self.value(tag[1])),
+}
+
+# ---- references
+
+imports = {}
+
+
+class Remote:
+    """An object of the other side. A call of it, or of a method, waits for the answer; in a coroutine it gives something to await."""
+
+    def __init__(self, number, label):
+        self.__dict__["_remote"] = {"id": number, "label": label, "count": 1, "methods": set()}
+
+    def __call__(self, *args, **named):
+        return invoke(self, [], 1, args, named)
+
+    def __getattr__(self, name):
+        methods = info(self)["methods"]
+        if name.startswith("_") or name in ("then", "constructor"):
+            raise AttributeError(name)
+        if name not in methods:
+            try:
+                return invoke(self, [name], 0, (), {}, True)
+            except RemoteError as error:
+                if error.type != "AccessError":
+                    raise
+            methods.add(name)
+        return lambda *args, **named: invoke(self, [name], 1, args, named)
+
+    def __setattr__(self, name, value):
+        invoke(self, [name], 3, (value,), {}, True)
+
+    def __delattr__(self, name):
+        invoke(self, [name], 4, (), {}, True)
+
+    def __getitem__(self, key):
+        return invoke(self, [str(key)], 0, (), {}, True)
+
+    def __setitem__(self, key, value):
+        invoke(self, [str(key)], 3, (value,), {}, True)
+
+    def __contains__(self, key):
+        return invoke(self, [str(key)], 5, (), {}, True)
+
+    def __iter__(self):
+        return invoke(self, [], 7, (), {}, True)
+
+    def __aiter__(self):
+        return self.__iter__()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        own = info(self)
+        own["count"], count = 0, own["count"]
+        if count:
+            dropped.append((own["id"], count))
+
+    def __del__(self):
+        self.__exit__()
+
+    def __repr__(self):
+        return info(self)["label"]
+
+
+class Signal:
+    """A signal of the other side: `aborted`, `reason`, and `wait(timeout)`, which says whether it was aborted."""
+
+    def __init__(self, number, label):
+        self._remote = {"id": number, "label": "[remote AbortSignal]", "count": 1}
+        self.aborted = False
+        self.reason = None
+        self._waiting = set()
+
+    def abort(self, reason):
+        self.aborted = True
+        self.reason = reason
+        for thread in list(self._waiting):
+            thread.wake()
+
+    def wait(self, timeout=None):
+        thread = current()
+        self._waiting.add(thread)
+        try:
+            block(thread, lambda: self.aborted, timeout)
+        finally:
+            self._waiting.discard(thread)
+        return self.aborted
+
+    __exit__ = Remote.__exit__
+    __del__ = Remote.__del__
+
+
+ENCODERS[Remote] = ENCODERS[Signal] = Outgoing.home
+
+
+def info(remote):
+    return remote.__dict__["_remote"]
+
+
+def import_reference(number, tag):
+    found = imports.get(number)
+    found = found and found()
+    if found is not None and info(found)["count"] > 0:
+        info(found)["count"] += 1
+        return found
+    if len(imports) > LIMITS["references"]:
+        for known in list(imports):
+            if imports[known]() is None:
+                del imports[known]
+        if len(imports) > LIMITS["references"]:
+            raise ProtocolError("The peer sent more than %d references (limits.references)" % LIMITS["references"])
+    made = Signal(number, "") if tag is None else Remote(number, remote_label(tag))
+    imports[number] = ref(made, lambda gone: imports.pop(number, None) if imports.get(number) is gone else None)
+    return made
+
+
+def remote_label(tag):
+    name = printable(str(tag[3]) if len(tag) > 3 else "")[:160]
+    return "[remote %s]" % " ".join(
+        part for part in (("object", "function", "class", "symbol", "")[tag[2] if len(tag) > 2 else 0], name) if part)
+
+
+# ---- access
+
+
+def other_member(value, key, error):
+    if type(value) is MODULE:
+        name = "%s.%s" % (value.__name__, key)
+        try:
+            __import__(name)
+            return sys.modules[name]
+        except ImportError as missing:
+            if getattr(missing, "name", None) not in (name, value.__name__):
+                raise
+    elif hasattr(type(value), "__getitem__"):
+        try:
+            return value[index_of(value, key)]
+        except (LookupError, TypeError, ValueError):
+            pass
+    raise error
+
+
+def index_of(value, key):
+    if isinstance(value, (list, tuple, deque, str, bytes, bytearray)) or not hasattr(value, "keys"):
+        try:
+            return int(key)
+        except ValueError:
+            pass
+    return key
+
+
+def other_access(value, path, how, args):
+    for key in path[:-1] if 3 <= how <= 5 else path:
+        value = step(value, key)
+    kind = type(value)
+    items = isinstance(value, dict) or hasattr(kind, "__setitem__") and not hasattr(value, "__dict__")
+    if how == 3:
+        if items:
+            value[index_of(value, path[-1])] = args[0]
+        else:
+            setattr(value, path[-1], args[0])
+    elif how == 4:
+        if items:
+            del value[index_of(value, path[-1])]
+        else:
+            delattr(value, path[-1])
+    elif how == 5:
+        key = path[-1]
+        if kind is Modules:
+            return bring("importlib.util").find_spec(key) is not None
+        return hasattr(value, key) and kind is not Scope or items and key in value
+    elif how == 6:
+        if kind is Modules:
+            return sorted(sys.modules)
+        if isinstance(value, dict):
+            return [key for key in value if type(key) is str and not (kind is Scope and key[:2] == "__")]
+        return list(value.__dict__) if hasattr(value, "__dict__") else dir(value)
+    elif how == 7:
+        if hasattr(kind, "__aiter__"):
+            return Iteration(value.__aiter__())
+        return Iteration(iter(value))
+    elif how == 8:
+        if hasattr(kind, "__exit__"):
+            value.__exit__(None, None, None)
+        elif hasattr(kind, "__aexit__"):
+            return value.__aexit__(None, None, None)
+    elif how == 9:
+        if isinstance(value, dict):
+            return {key: value[key] for key in value if not (kind is Scope and key[:2] == "__")}
+        if hasattr(value, "_asdict"):
+            return dict(value._asdict())
+        if hasattr(value, "n_fields"):
+            return {name: getattr(value, name) for name in dir(value)
+                    if name[0] != "_" and not callable(getattr(value, name)) and name[:2] != "n_"}
+        if hasattr(value, "__dict__") or hasattr(kind, "__slots__"):
+            names = list(getattr(value, "__dict__", ())) + [
+                name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
+            return {name: getattr(value, name) for name in names if name[:2] != "__"}
+        return list(value) if hasattr(kind, "__iter__") else value
+    else:
+        raise ProtocolError("The peer asked for %s, which is nothing that can be done" % how)
+
+
+# ---- calls
+
+
+class Question:
+    """A call of this side."""
+    __slots__ = ("id", "done", "failed", "value", "thread", "then", "abandoned")
+
+
+def when_filled(waiting, then, failed):
+    """Goes on when the values that were not there yet are."""
+    missing = [len(waiting) + 1]
+
+    def one():
+        with state_lock:
+            missing[0] -= 1
+            last = missing[0] == 0
+        if last:
+            for pending, source, path, value in waiting:
+                if type(source) is Question and source.failed or type(source) is Answer and source.state == FAILED:
+                    return failed(source.value)
+            if any(path for pending, source, path, value in waiting):
+                # Reading a path runs code.
+                queue.append(read)
+                if current() is not main or main.stack:
+                    rouse()
+            else:
+                read()
+
+    def read():
+        try:
+            for pending, source, path, value in waiting:
+                value = value if source is None else source.value
+                for key in path:
+                    value = step(value, key)
+                pending.fill(value)
+        except BaseException as error:
+            return failed(error)
+        then()
+
+    for pending, source, path, value in waiting:
+        if source is None:
+            one()
+            continue
+        with state_lock:
+            if type(source) is Question:
+                ready = source.done
+                if not ready:
+                    source.then.append(one)
+            else:
+                ready = source.state != PENDING
+                if not ready:
+                    source.waiting = source.waiting or []
+                    source.waiting.append(one)
+        if ready:
+            one()
+    one()
+
+
+def decode_call(answer, message, attached):
+    def run(held):
+        incoming = Incoming(held, answer)
+        try:
+            args = incoming.top(message[5], message[6])
+            if incoming.refused:
+                raise Refused(incoming.refused)
+        except Refused as error:
+            return settle(answer, FAILED, TypeError(str(error)))
+        if type(args) is not list:
+            raise ProtocolError("The peer sent malformed arguments")
+        answer.args = args
+        if incoming.waiting:
+            # References that came home stay valid: the target is found now.
+            when_filled(incoming.waiting, lambda: begin_later(answer), lambda error: settle(answer, FAILED, error))
+        else:
+            begin(answer)
+
+    if len(message) > 8:
+        arrive(message[8], attached, run)
+    else:
+        run(attached)
+
+
+def begin_later(answer):
+    begin(answer)
+    if queue and (current() is not main or main.stack):
+        rouse()
+
+
+def send_value(op, number, value):
+    outgoing = Outgoing()
+    text, form = outgoing.encode(value)
+
+    def parcel(_):
+        placed, tagged = outgoing.place(text, form)
+        return "[%d,%d,%s%s]" % (op, number, placed, outgoing.tail(tagged))
+    post("", number, parcel)
+
+
+def send_error(number, error):
+    try:
+        send_value(5, number, trimmed(error))
+    except Exception as worse:
+        send_value(5, number, RuntimeError("%s (its error could not be sent: %s)" % (type(error).__name__, worse)))
+
+
+def trimmed(error):
+    """The frames of the agent tell a user nothing."""
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename == "pushy:agent":
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+def ask(target, path, how, args, wanted):
+    """Sends a call."""
+    outgoing = Outgoing()
+    text, form = outgoing.encode(list(args))
+    question = Question()
+    question.done = question.failed = question.abandoned = False
+    question.value = question.thread = None
+    question.then = []
+    stack = current().stack
+    parent = stack[-1].id if stack else 0
+
+    def parcel(_):
+        global last_question
+        last_question += 1
+        question.id = last_question
+        questions[last_question] = question
+        placed, tagged = outgoing.place(text, form)
+        blobs_text = ",[%s]" % ",".join(map(str, outgoing.blobs)) if outgoing.blobs else ""
+        return "[2,%d,%d,%s,%d,%s,%d,%d%s]" % (
+            last_question, target, "[%s]" % quote(path[0]) if path else "[]", how, placed, tagged, parent, blobs_text)
+    post("", 0, parcel)
+    return question
+
+
+def invoke(remote, path, how, args, named, wait=False):
+    """Calls the other side, and waits for the answer."""
+    own = info(remote)
+    if own["count"] <= 0:
+        raise ReferenceError("Cannot use a reference that was released")
+    if named:
+        args = tuple(args) + (named,)
+    question = ask(-own["id"], path, how, args, True)
+    loop = None if wait else running_loop()
+    if loop:
+        flush()
+        future = loop.create_future()
+
+        def deliver():
+            if not future.done():
+                (future.set_exception if question.failed else future.set_result)(question.value)
+        with state_lock:
+            ready = question.done
+            question.then.append(lambda: loop.call_soon_threadsafe(deliver))
+        if ready:
+            deliver()
+        return future
+    thread = current()
+    question.thread = thread
+    try:
+        block(thread, lambda: question.done)
+    except Cancelled:
+        if not question.done:
+            question.abandoned = True
+            post("[7,%d]" % question.id)
+        raise
+    finally:
+        question.thread = None
+    if question.failed:
+        raise question.value
+    return question.value
+
+
+def running_loop():
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio and asyncio._get_running_loop()
+    except AttributeError:
+        return None
+
+
+unprocessed = []
+
+
+def on_answer(message, attached):
+    global processed
+    op, number, value = message[:3]
+    form = message[3] if len(message) > 3 else 0
+    question = questions.get(number)
+    if question is None:
+        raise ProtocolError("The peer answered call %s, which is not waiting" % number)
+    if len(message) > 4:
+        place = [False]
+        unprocessed.append(place)
+
+        def later_on(held):
+            global processed
+            place[0] = True
+            while unprocessed and unprocessed[0][0]:
+                del unprocessed[0]
+                processed += 1
+            finish_question(question, op, value, form, held)
+        del questions[number]
+        arrive(message[4], attached, later_on)
+        return
+    del questions[number]
+    if unprocessed:
+        unprocessed.append([True])
+    else:
+        processed += 1
+    finish_question(question, op, value, form, attached)
+
+
+def finish_question(question, op, value, form, attached):
+    def done(failed, result):
+        with state_lock:
+            question.value = result
+            question.failed = failed
+            question.done = True
+            then = question.then
+        for one in then:
+            one()
+        if question.thread:
+            question.thread.wake()
+
+    if form == 1:
+        incoming = Incoming(attached, None, op == 5)
+        try:
+            value = incoming.top(value, form)
+            if incoming.refused:
+                raise Refused(incoming.refused)
+        except Refused as error:
+            return done(True, TypeError(str(error)))
+        if incoming.waiting:
+            holder = incoming.holder
+            return when_filled(
+                incoming.waiting, lambda: done(op == 5, as_error(holder[0]) if op == 5 else holder[0]),
+                lambda error: done(True, error))
+    done(op == 5, as_error(value) if op == 5 else value)
+
+
+def as_error(value):
+    return value if isinstance(value, BaseException) else RemoteError(value)
+
+
+def on_cancel(message, attached):
+    answer = answers.get(message[1])
+    if answer is None or answer.state != PENDING:
+        return
+    answer.wanted = True
+    with cancel_lock:
+        # 2: it is to be raised where the call waits; 1: it has been raised.
+        answer.cancelled = 2
+        thread = answer.thread
+        if thread:
+            if thread.waiting:
+                thread.wake()
+            elif thread.stack[-1] is answer:
+                answer.cancelled = 1
+                raise_in(thread, Cancelled)
+            return
+    if answer.task:
+        answer.task()
+    elif not thread and answer not in queue:
+        settle(answer, FAILED, Cancelled("The call was cancelled before it began"))
+
+
+def raise_in(thread, error):
+    # PyPy has no such function: there a call ends early only where it waits for this side.
+    try:
+        bring("ctypes").pythonapi.PyThreadState_SetAsyncExc(
+            sys.modules["ctypes"].c_ulong(thread.ident), error and sys.modules["ctypes"].py_object(error))
+    except (ImportError, AttributeError):
+        pass
+
+
+def clear_cancel(thread):
+    raise_in(thread, None)
+
+
+# ---- session
+
+
+def block(thread, ready, timeout=None):
+    """Waits until something has arrived. Meanwhile it runs calls that descend from its own, and reads if nobody else does."""
+    until = timeout is not None and bring("time").monotonic() + timeout
+    with cancel_lock:
+        thread.waiting += 1
+    waiters.append(thread)
+    try:
+        while not ready():
+            raise_if_cancelled(thread)
+            if thread.inbox:
+                waiters.remove(thread)
+                before, thread.waiting = thread.waiting, 0
+                try:
+                    perform(thread.inbox.popleft(), thread)
+                finally:
+                    with cancel_lock:
+                        thread.waiting = before
+                    waiters.append(thread)
+                continue
+            flush()
+            if timeout is not None:
+                rest = until - sys.modules["time"].monotonic()
+                if rest <= 0:
+                    return
+                wake_watcher()
+                thread.lock.acquire(True, min(rest, 1))
+            elif baton.acquire(False):
+                try:
+                    if not ready() and not thread.inbox:
+                        receive()
+                finally:
+                    baton.release()
+                if queue:
+                    rouse()
+            else:
+                thread.lock.acquire()
+    finally:
+        waiters.remove(thread)
+        with cancel_lock:
+            thread.waiting -= 1
+        if waiters and not baton.locked():
+            pass_on()
+        if asleep:
+            wake_watcher()
+    raise_if_cancelled(thread)
+
+
+def raise_if_cancelled(thread):
+    if thread.stack and thread.stack[-1].cancelled == 2:
+        thread.stack[-1].cancelled = 1
+        raise Cancelled("The call was cancelled")
+
+
+def flood():
+    """More was printed than was taken: whoever prints waits."""
+    thread = current()
+    with cancel_lock:
+        thread.waiting += 1
+    try:
+        if write_lock.acquire():
+            write_lock.release()
+        flush()
+    finally:
+        with cancel_lock:
+            thread.waiting -= 1
+
+
+def arrive(numbers, attached, then):
+    """Goes on when the blobs that a message announces have arrived."""
+    global deferred
+    channels = []
+    missing = [1]
+
+    def one():
+        global deferred
+        missing[0] -= 1
+        if missing[0]:
+            return
+        then(attached)
+        for channel in channels:
+            blobs.pop(channel, None)
+        deferred -= 1
+        if not deferred:
+            waiting = after_deferred[:]
+            del after_deferred[:]
+            for work in waiting:
+                work()
+
+    for i in range(0, len(numbers), 2):
+        channel, size = new_channel(numbers[i]), numbers[i + 1]
+        if size > LIMITS["valueBytes"]:
+            raise ProtocolError(
+                "The peer sent a value of %d bytes; limits.valueBytes is %d" % (size, LIMITS["valueBytes"]))
+        if sum(blob.size for blob in blobs.values()) + size > LIMITS["incomingBytes"] or size <= 0:
+            raise ProtocolError("The peer sent more than %d bytes at once (limits.incomingBytes)" % LIMITS["incomingBytes"])
+        blob = Blob()
+        blob.size = size
+        blob.filled = 0
+        # Its bytes become the value without another copy.
+        blob.buffer = io.BytesIO(bytes(size))
+        blob.view = blob.buffer.getbuffer()
+        blob.arrived = one
+        blobs[channel] = blob
+        channels.append(channel)
+        missing[0] += 1
+        if size > 1 << 20:
+            widen()
+    deferred += 1
+    one()
+
+
+def widen():
+    """Wider pipes: fewer turns from one process to the other."""
+    global widened
+    if not widened:
+        widened = True
+        try:
+            for fd in (READ, WRITE):
+                bring("fcntl").fcntl(fd, 1031, 1 << 20)
+        except (ImportError, OSError):
+            pass
+
+
+widened = False
+
+# ---- channels
+
+STREAM_CREDIT = 256 << 10
+ITERATOR_CREDIT = 4 << 10
+last_channel = 0
+last_peer_channel = 0
+inflows = {}
+outflows = {}
+channel_order = {}
+
+
+def new_channel(number):
+    global last_peer_channel
+    if type(number) is not int or number <= last_peer_channel:
+        raise ProtocolError("The peer opened channel %s twice" % number)
+    last_peer_channel = number
+    if len(inflows) + len(outflows) > LIMITS["channels"]:
+        raise ProtocolError("There are more than %d open streams (limits.channels)" % LIMITS["channels"])
+    return number
+
+
+def reason_text(value):
+    outgoing = Outgoing(True)
+    try:
+        text, form = outgoing.encode(value)
+    except Exception as error:
+        text, form = quote(str(error)), 0
+    return outgoing, text, form
+
+
+def post_reason(start, value):
+    if value is None:
+        post("[%s]" % start)
+        return
+    outgoing, text, form = reason_text(value)
+    post("", 0, lambda _: "[%s,%s,%d]" % ((start,) + outgoing.place(text, form)))
+
+
+class Inflow:
+    """The reading end of a channel: a queue that gives credit as it is emptied."""
+
+    def __init__(self, channel, window, most, started):
+        if channel < 0:
+            new_channel(-channel)
+        self.id = channel
+        self.window = window
+        self.most = most
+        self.open = window if started else 0
+        self.used = 0 if started else window
+        self.queue = deque()
+        self.end = None
+        self.stopped = False
+        self.thread = None
+        self.lock = _thread.allocate_lock()
+        inflows[channel] = self
+
+    def push(self, arrival, cost):
+        if self.end:
+            raise ProtocolError("The peer sent on channel %d after its end" % self.id)
+        with self.lock:
+            if cost > 0 and self.open <= 0:
+                raise ProtocolError("The peer sent more on channel %d than it had credit for" % self.id)
+            self.open -= cost
+        if arrival[0] == "end":
+            self.end = arrival
+            if self.stopped:
+                inflows.pop(self.id, None)
+        if not self.stopped:
+            self.queue.append((arrival, cost))
+        thread = self.thread
+        if thread:
+            thread.wake()
+
+    def take(self):
+        """What comes next; it waits for it."""
+        if not self.queue:
+            thread = self.thread = current()
+            self.grant(True)
+            block(thread, lambda: self.queue or self.stopped)
+            self.thread = None
+            if not self.queue:
+                return ("end", False, None)
+        arrival, cost = self.queue.popleft()
+        with self.lock:
+            self.used += cost
+        if arrival[0] == "end":
+            self.stop(False)
+        else:
+            self.grant(False)
+        return arrival
+
+    def grant(self, hungry):
+        with self.lock:
+            if self.end or self.stopped:
+                return
+            if self.used < self.window / 4 and not (hungry and self.open <= 0 < self.used):
+                return
+            amount = self.used
+            self.used = 0
+            if not self.queue and self.window < self.most:
+                more = min(self.window, self.most - self.window)
+                self.window += more
+                amount += more
+            self.open += amount
+        post("[8,%d,%d]" % (self.id, amount))
+        if self.queue:
+            flush()
+
+    def stop(self, early, reason=None):
+        with self.lock:
+            if self.stopped:
+                return
+            self.stopped = True
+        self.queue.clear()
+        post_reason("11,%d,%d" % (self.id, early), reason)
+        if self.end:
+            inflows.pop(self.id, None)
+        if self.thread:
+            self.thread.wake()
+
+
+def inflow_of(channel):
+    inflow = inflows.get(channel)
+    if inflow is None:
+        raise ProtocolError("The peer sent on channel %s, which is not open" % channel)
+    return inflow
+
+
+def on_stream_chunk(channel, data):
+    inflow_of(channel).push(("bytes", data), len(data))
+
+
+def in_order(channel, numbers, attached, then):
+    """What comes on a channel stays in order, though some of it waits for its blobs."""
+    order = channel_order.get(channel)
+    if not numbers and not order:
+        then(attached)
+        return
+    if order is None:
+        order = channel_order[channel] = deque()
+    job = [not numbers, then, attached]
+    order.append(job)
+
+    def go(held):
+        job[0] = True
+        job[2] = held
+        while order and order[0][0]:
+            ready = order.popleft()
+            ready[1](ready[2])
+        if not order:
+            channel_order.pop(channel, None)
+
+    if numbers:
+        arrive(numbers, attached, go)
+    else:
+        go(attached)
+
+
+def on_items(message, attached):
+    channel = -message[1]
+    cost = message[2]
+    form = message[4] if len(message) > 4 else 0
+    numbers = message[5] if len(message) > 5 else None
+
+    def then(held):
+        incoming = Incoming(held)
+        try:
+            items = incoming.top(message[3], form)
+        except Refused as error:
+            inflow_of(channel).push(("failed", TypeError(str(error))), cost)
+            return
+        push = lambda: inflow_of(channel).push(("items", items), cost)
+        if incoming.waiting:
+            when_filled(incoming.waiting, push, lambda error: inflow_of(channel).push(("failed", error), cost))
+        else:
+            push()
+    in_order(channel, numbers, attached, then)
+
+
+def on_end(message, attached):
+    channel = -message[1]
+    failed = message[2] == 1
+
+    def then(held):
+        value = None
+        if len(message) > 3:
+            value = Incoming(held, None, failed).top(message[3], message[4] if len(message) > 4 else 0)
+        inflow_of(channel).push(("end", failed, value), 0)
+    in_order(channel, None, attached, then)
+
+
+def on_stop(message, attached):
+    outflow = outflows.get(-message[1])
+    if outflow is None:
+        raise ProtocolError("The peer stopped channel %s, which is none" % message[1])
+    reason = None
+    if len(message) > 3:
+        reason = Incoming(attached).top(message[3], message[4] if len(message) > 4 else 0)
+    outflow.stop(message[2] == 1, reason)
+
+
+def on_credit(message, attached):
+    channel = -message[1]
+    outflow = outflows.get(channel)
+    if outflow:
+        outflow.grant(message[2])
+    elif abs(channel) > (last_channel if channel > 0 else last_peer_channel):
+        raise ProtocolError("The peer used channel %s, which was never open" % channel)
+
+
+def on_abort(message, attached):
+    found = imports.get(message[1])
+    signal = found and found()
+    if type(signal) is Signal:
+        signal.abort(Incoming(attached).top(message[2], message[3] if len(message) > 3 else 0))
+
+
+def on_pong(message, attached):
+    raise ProtocolError("The peer answered a ping that was not sent")
+
+
+HANDLERS[15] = on_pong
+
+
+class Outflow:
+    """The sending end of a channel."""
+
+    def __init__(self, channel, credit):
+        if channel < 0:
+            new_channel(-channel)
+        self.id = channel
+        self.credit = credit
+        self.ended = self.stopped = self.early = False
+        self.reason = None
+        self.thread = None
+        self.lock = _thread.allocate_lock()
+        outflows[channel] = self
+
+    def spend(self, amount):
+        with self.lock:
+            self.credit -= amount
+
+    def grant(self, amount):
+        self.spend(-amount)
+        self.changed()
+
+    def changed(self):
+        if self.thread:
+            self.thread.wake()
+
+    def end(self, failed, value=None):
+        with self.lock:
+            if self.ended:
+                return
+            self.ended = True
+        post_reason("10,%d,%d" % (self.id, failed), value)
+        if self.stopped:
+            outflows.pop(self.id, None)
+
+    def stop(self, early, reason):
+        if self.stopped:
+            raise ProtocolError("The peer stopped channel %d twice" % self.id)
+        self.early = early
+        self.reason = reason
+        self.stopped = True
+        if self.ended:
+            outflows.pop(self.id, None)
+        self.changed()
+
+    def wait(self, ready):
+        self.thread = current()
+        block(self.thread, ready)
+        self.thread = None
+
+    def send_bytes(self, data):
+        view = memoryview(data)
+        while len(view):
+            self.wait(lambda: self.credit > 0 or self.stopped)
+            if self.stopped:
+                raise as_error(self.reason) if self.reason is not None else BrokenPipeError("The stream was closed")
+            piece = bytes(view[:max(1, min(self.credit, PIECE))])
+            view = view[len(piece):]
+            self.spend(len(piece))
+            taken = []
+            thread = current()
+
+            def done():
+                taken.append(1)
+                thread.wake()
+            with out_lock:
+                new_bulks.append([self.id, memoryview(piece), 0, done])
+            block(thread, lambda: taken)
+
+
+# ---- live
+
+
+class ReadableStream(io.RawIOBase):
+    """A stream of the other side. One that gives no bytes is iterated over."""
+
+    def __init__(self, channel, gives_bytes):
+        self.inflow = Inflow(channel, STREAM_CREDIT, max(STREAM_CREDIT, LIMITS["streamWindow"]), True)
+        self.gives_bytes = gives_bytes
+        self.rest = b""
+        self.items = deque()
+        self.over = False
+
+    def readable(self):
+        return True
+
+    def fetch(self):
+        """The next chunk; None at the end."""
+        if self.items:
+            return self.items.popleft()
+        while not self.over:
+            arrival = self.inflow.take()
+            if arrival[0] == "bytes":
+                return arrival[1]
+            if arrival[0] == "items":
+                self.items.extend(arrival[1])
+                if self.items:
+                    return self.items.popleft()
+            elif arrival[0] == "failed":
+                raise arrival[1]
+            else:
+                self.over = True
+                if arrival[1]:
+                    raise as_error(arrival[2])
+        return None
+
+    def readinto(self, buffer):
+        while not self.rest:
+            chunk = self.fetch()
+            if chunk is None:
+                return 0
+            self.rest = memoryview(chunk.encode() if type(chunk) is str else chunk).cast("B")
+        size = min(len(buffer), len(self.rest))
+        buffer[:size] = self.rest[:size]
+        self.rest = self.rest[size:]
+        return size
+
+    def __next__(self):
+        if self.gives_bytes:
+            return io.RawIOBase.__next__(self)
+        chunk = self.fetch()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self):
+        if not self.closed:
+            self.inflow.stop(not self.over)
+        io.RawIOBase.close(self)
+
+
+class WritableStream(io.RawIOBase):
+    """A stream of the other side to write to. It is at its end when it is closed."""
+
+    def __init__(self, channel):
+        self.outflow = Outflow(channel, STREAM_CREDIT)
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        self.outflow.send_bytes(view)
+        return len(view)
+
+    def close(self):
+        if not self.closed:
+            io.RawIOBase.close(self)
+            flow = self.outflow
+            flow.end(False)
+            flow.wait(lambda: flow.stopped)
+            if flow.early:
+                raise as_error(flow.reason)
+
+
+class RemoteIterator:
+    """An iterator of the other side; in a coroutine it can be iterated over with `async for`."""
+
+    def __init__(self, channel, started):
+        most = min(1 << 20, LIMITS["streamWindow"])
+        self.inflow = Inflow(channel, ITERATOR_CREDIT, most, started == 1)
+        self.items = deque()
+        self.over = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while not self.items:
+            if self.over:
+                raise StopIteration
+            arrival = self.inflow.take()
+            if arrival[0] == "items":
+                self.items.extend(arrival[1])
+            elif arrival[0] == "bytes":
+                return arrival[1]
+            elif arrival[0] == "failed":
+                raise arrival[1]
+            else:
+                self.over = True
+                if arrival[1]:
+                    raise as_error(arrival[2])
+        return self.items.popleft()
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        def step():
+            try:
+                return True, next(self)
+            except StopIteration:
+                return False, None
+
+        async def fetch():
+            more, item = await running_loop().run_in_executor(None, step)
+            if not more:
+                raise StopAsyncIteration
+            return item
+        return fetch()
+
+    def close(self):
+        self.over = True
+        self.items.clear()
+        self.inflow.stop(True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def __del__(self):
+        # A lock may be held by the thread that this runs in.
+        inflow = self.inflow
+        if not inflow.stopped:
+            queue.append(lambda: inflow.stop(True, "it was dropped"))
+
+
+class Pump(Outflow):
+    """
+    Sends what an iterator gives: the first item at once, later ones in batches that grow, but never later than the
+    iterator makes the consumer wait: what lies here for a moment is sent by the watcher.
+    """
+
+    def __init__(self, channel, iterator, started):
+        Outflow.__init__(self, channel, ITERATOR_CREDIT if started else 0)
+        self.iterator = iterator
+        self.batch = deque()
+        self.send_lock = _thread.allocate_lock()
+        self.most = 1
+        self.active = False
+        self.finished = False
+        self.asynchronous = hasattr(iterator, "__anext__")
+        self.wakeup = None
+        self.changed()
+
+    def changed(self):
+        """There is credit, or the reader has stopped: goes on wherever there is time."""
+        with self.lock:
+            if self.active or self.finished or not (self.stopped or self.credit > 0):
+                if self.asynchronous and self.wakeup:
+                    loop_call(self.wakeup)
+                return
+            self.active = True
+        if self.asynchronous:
+            on_loop(self.run_async())
+        else:
+            queue.append(self.run)
+            if current() is not main or main.stack:
+                rouse()
+
+    def send(self):
+        """Sends what has been gathered."""
+        with self.send_lock:
+            items = []
+            while self.batch:
+                items.append(self.batch.popleft())
+            if not items or self.ended:
+                return
+            outgoing = Outgoing()
+            text, form = outgoing.encode(items)
+            size = [0]
+
+            def parcel(_):
+                placed, tagged = outgoing.place(text, form)
+                size[0] = len(placed) + sum(outgoing.blobs[1::2])
+                tail = ",[%s]" % ",".join(map(str, outgoing.blobs)) if outgoing.blobs else ""
+                return "[9,%d,%d,%s,%d%s]" % (self.id, size[0], placed, tagged, tail)
+            post("", 0, parcel)
+            size = size[0]
+            self.spend(size)
+            self.most = max(1, len(items) * 32768 // size) if size > 32768 else min(2 * self.most, 8192)
+
+    def run(self):
+        """One turn of it, on whatever thread has time."""
+        fetch = self.iterator.__next__
+        ready = type(self.iterator) in READY
+        islice = bring("itertools").islice
+        append = self.batch.append
+        sent = 0
+        pumps.add(self)
+        try:
+            while self.credit > 0 and not self.stopped and sent < 64:
+                if ready:
+                    most = self.most
+                    items = list(islice(self.iterator, most))
+                    self.batch.extend(items)
+                    if len(items) < most:
+                        raise StopIteration
+                else:
+                    for i in range(self.most):
+                        append(fetch())
+                        if self.stopped:
+                            break
+                self.send()
+                flush()
+                sent += 1
+        except StopIteration as stop:
+            self.close(False, stop.value)
+        except BaseException as error:
+            self.close(True, error)
+        finally:
+            pumps.discard(self)
+        if not self.finished and self.stopped:
+            self.close(False, None)
+        with self.lock:
+            self.active = False
+        self.changed()
+
+    def close(self, failed, value):
+        if self.finished:
+            return
+        self.finished = True
+        try:
+            if self.stopped and hasattr(self.iterator, "close") and type(self.iterator).__name__ == "generator":
+                self.iterator.close()
+            self.send()
+        except BaseException as error:
+            failed, value = True, error
+        self.end(failed, value)
+        flush()
+
+    async def run_async(self):
+        iterator = self.iterator
+        try:
+            while not self.stopped:
+                if self.credit <= 0:
+                    event = sys.modules["asyncio"].Event()
+                    self.wakeup = event.set
+                    if self.credit <= 0 and not self.stopped:
+                        await event.wait()
+                    self.wakeup = None
+                    continue
+                self.batch.append(await iterator.__anext__())
+                if len(self.batch) >= self.most:
+                    self.send()
+                    flush()
+                    await sys.modules["asyncio"].sleep(0)
+                elif len(self.batch) == 1:
+                    running_loop().call_soon(self.send_soon)
+            if hasattr(iterator, "aclose"):
+                await iterator.aclose()
+            self.close(False, None)
+        except StopAsyncIteration:
+            self.close(False, None)
+        except BaseException as error:
+            self.close(True, error)
+
+    def send_soon(self):
+        attempt(self.send)
+        flush()
+
+
+# ---- evaluate
+
+loop = None
+loop_lock = _thread.allocate_lock()
+
+
+def the_loop():
+    """The event loop that all coroutines share, in a thread of its own."""
+    global loop
+    with loop_lock:
+        if loop is None:
+            add_threading()
+            asyncio = bring("asyncio")
+            loop = asyncio.new_event_loop()
+
+            def run():
+                Thread()
+                asyncio.set_event_loop(loop)
+                loop.run_forever()
+            _thread.start_new_thread(run, ())
+    return loop
+
+
+def loop_call(work):
+    the_loop().call_soon_threadsafe(work)
+
+
+def on_loop(coroutine, done=None):
+    """Runs a coroutine; `done` gets the task when it is over."""
+    def begin():
+        task = loop.create_task(coroutine)
+        if done:
+            done(task)
+    loop_call(begin)
+
+
+def start_async(answer, value):
+    async def wait():
+        return await value
+
+    def begun(task):
+        answer.task = lambda: loop.call_soon_threadsafe(task.cancel)
+        if answer.cancelled:
+            task.cancel()
+        task.add_done_callback(ended_async)
+
+    def ended_async(task):
+        if task.cancelled():
+            settle(answer, FAILED, Cancelled("The call was cancelled"))
+        elif task.exception() is not None:
+            settle(answer, FAILED, task.exception())
+        else:
+            settle(answer, DONE, task.result())
+        drain()
+        flush()
+    on_loop(wait(), begun)
+
+
+def compiled(source, name, mode):
+    """Source that is indented as a whole, as in a template string, is accepted."""
+    try:
+        return compile(source, name, mode, AWAIT, True)
+    except IndentationError:
+        straight = bring("textwrap").dedent(source).strip("\n")
+        if straight == source:
+            raise
+        sources[name] = straight
+        return compile(straight, name, mode, AWAIT, True)
+
+
+def run_source(source, scope=None, name=None):
+    """Runs statements. With a name it is for the value of the last one."""
+    if scope is None:
+        scope = MAIN
+    if name is None:
+        code = compiled(source, named(source), "exec")
+        pending_value = eval(code, scope)
+        return finish_code(pending_value) if code.co_flags & 0x80 else None
+    ast = bring("ast")
+    tree = compiled(source, name, "exec") and compile(
+        sources[name], name, "exec", AWAIT | ast.PyCF_ONLY_AST, True)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    first = compile(tree, name, "exec", AWAIT, True)
+    last = last and compile(ast.Expression(last.value), name, "eval", AWAIT, True)
+    if not AWAIT or not (first.co_flags | (last.co_flags if last else 0)) & 0x80:
+        eval(first, scope)
+        return eval(last, scope) if last else None
+
+    async def run():
+        for code in (first, last):
+            value = code and eval(code, scope)
+            if code and code.co_flags & 0x80:
+                value = await value
+        return value
+    return run()
+
+
+async def finish_code(value):
+    await value
+
+
+def make_scope(initial=()):
+    scope = Scope(initial)
+    scope.setdefault("__name__", "__main__")
+    return scope
+
+
+def make_function(source, names=(), values=(), scope=None):
+    """A function of its source: a def, a class, or an expression."""
+    if scope is None:
+        scope = make_scope(zip(names, values))
+    name = named(source)
+    ast = bring("ast")
+    compiled(source, name, "exec")
+    tree = compile(sources[name], name, "exec", ast.PyCF_ONLY_AST, True)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        value = run_source(sources[name], scope, name)
+        if callable(value):
+            return value
+    elif hasattr(last, "name"):
+        exec(compile(tree, name, "exec", 0, True), scope)
+        return scope[last.name]
+    raise TypeError("Cannot compile this to a function: it ends with neither a def, a class, nor a lambda")
+
+
+# ---- output
+
+
+def add_threading():
+    """Makes sure that threading takes the main thread for the main one, whoever imports it first."""
+    if "threading" not in sys.modules:
+        threading = bring("threading")
+        first = threading._main_thread
+        threading._active.pop(first._ident, None)
+        first._ident = main.ident
+        threading._active[main.ident] = first
