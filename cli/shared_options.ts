@@ -85,7 +85,8 @@ export async function connectOptions(
 
 async function passwordOf(target: string, shared: SharedOptions): Promise<string | undefined> {
   const given = Deno.env.get("PUSHY_PASSWORD");
-  if (given !== undefined) return given;
+  // For the others it means nothing, and would be refused.
+  if (given !== undefined && /^(ssh|smb):/.test(target)) return given;
   if (!shared.askPassword) return undefined;
   const password = await ask(`Password for ${target}: `, false);
   if (password === undefined) {

@@ -191,11 +191,12 @@ Deno.test({
   ...requires("tmux"),
   fn: async () => {
     await using guard = leakGuard();
-    const command = `${PUSHY} eval local: --ask-password '"in"'`;
+    const command = `${PUSHY} eval smb:127.0.0.1:1 --user me --ask-password 1`;
     await using terminal = await Terminal.start(command, guard.folder, guard.env);
-    await terminal.until("Password for local::");
+    await terminal.until("Password for smb:127.0.0.1:1:");
     await terminal.line("hunter2");
-    const screen = await terminal.until("[ended 0]");
+    const screen = await terminal.until("[ended 1]");
+    assertMatch(screen, /Cannot reach/);
     assert(!screen.includes("hunter2"));
   },
 });

@@ -187,6 +187,17 @@ Deno.test("repl: with piped input, values are printed one after the other", asyn
   assertEquals([code, stdout, stderr], [0, "undefined\nundefined\n42\n", ""]);
 });
 
+Deno.test({
+  name: "repl: Python, as at its own prompt",
+  ...requires("python3"),
+  fn: async () => {
+    const { code, stdout, stderr } = await pushy(["repl", "local:", "--runtime", "python"], {
+      stdin: "x = 20\ndef f():\n    return x + 1\n\nf() * 2\n'text'\nNone\n",
+    });
+    assertEquals([code, stdout, stderr], [0, "42\n'text'\n", ""]);
+  },
+});
+
 Deno.test("repl: with piped input, an error ends it with status 1", async () => {
   const { code, stdout, stderr } = await pushy(["repl", "local:"], { stdin: "1\nnull.x\n2\n" });
   assertEquals([code, stdout], [1, "1\n"]);
