@@ -79,7 +79,7 @@ export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : M
  * console.log(await con.eval("1 + 2")); // 3
  * ```
  */
-export class Connection<R extends RuntimeName = RuntimeName> extends EventTarget
+export class Connection<R extends RuntimeName = "deno"> extends EventTarget
   implements AsyncDisposable {
   readonly #parts: ConnectionParts;
   readonly #caller: Caller;

@@ -46,8 +46,8 @@ Deno.test("what a call prints goes to the client that made it", async () => {
     console.error("to stderr");
   }`;
   await Promise.all([
-    one.compile(print).then((f) => (f as (text: string) => Promise<void>)("one")),
-    two.compile(print).then((f) => (f as (text: string) => Promise<void>)("two")),
+    one.compile(print).then((f: unknown) => (f as (text: string) => Promise<void>)("one")),
+    two.compile(print).then((f: unknown) => (f as (text: string) => Promise<void>)("two")),
   ]);
   // A generator runs on behalf of who iterates.
   for await (const _ of one.eval("(function*() { console.log('generated'); yield 1; })()")) break;
@@ -107,13 +107,13 @@ Deno.test("an endless loop of callbacks ends with its client", async () => {
   let calls = 0;
   const enough = Promise.withResolvers<void>();
   const loop = one.eval("async (f) => { for (;;) await f(); }")
-    .then((f) =>
+    .then((f: unknown) =>
       (f as (f: () => void) => Promise<void>)(() => {
         if (++calls === 500) enough.resolve();
       })
     );
   const stray = one.eval("(f) => { (async () => { for (;;) await f(); })(); }")
-    .then((f) => (f as (f: () => void) => Promise<void>)(() => {}));
+    .then((f: unknown) => (f as (f: () => void) => Promise<void>)(() => {}));
   await stray;
   await enough.promise;
   await using two = await reach(server.port);
