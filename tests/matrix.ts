@@ -61,7 +61,7 @@ export type Anything = any;
 
 /** The connection of a test, with the modules of the JavaScript runtimes. */
 export type TestConnection =
-  & Omit<Connection<"deno" | "node" | "bun">, "eval" | "scope" | "compile" | "import">
+  & Omit<Connection<"deno" | "node" | "bun">, "eval" | "scope" | "compile" | "import" | "builtins">
   & Record<"eval" | "scope" | "compile" | "import", (...args: Anything[]) => Anything>
   & AsyncDisposable;
 

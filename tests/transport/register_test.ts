@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { connect, registerTransport } from "../../mod.ts";
+import { connect, type CopyProgress, registerTransport } from "../../mod.ts";
 import { Popen } from "../../transport/local.ts";
 import { leakGuard } from "../support/leaks.ts";
 
@@ -41,9 +41,10 @@ Deno.test("files go over a transport that has no file copy of its own", async ()
   const data = Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 7);
   const [a, b, c] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
   await Deno.writeFile(a!, data);
-  const seen: unknown[] = [];
+  const seen: CopyProgress[] = [];
   await con.putfile(a!, b!, { onProgress: (p) => seen.push(p) });
-  assertEquals(seen.at(-1), { bytes: data.length, total: data.length });
+  const { bytes, total } = seen.at(-1)!;
+  assertEquals([bytes, total], [data.length, data.length]);
   await con.getfile(b!, c!);
   assertEquals(await Deno.readFile(c!), data);
   await Deno.writeTextFile(c!, "before");
