@@ -24,12 +24,14 @@ import { evalCommand } from "./cli/eval.ts";
 import { report } from "./cli/failure.ts";
 import { pingCommand } from "./cli/ping.ts";
 import { replCommand } from "./cli/repl.ts";
+import { serverCommand } from "./cli/server.ts";
 
 function program(): Command {
   const program = new Command("pushy")
     .description("A live interpreter on another machine, with nothing installed there.")
     .version(config.version, "-V, --version", "show the version")
     .helpOption("-h, --help", "show help")
+    .enablePositionalOptions()
     .addHelpText(
       "after",
       `
@@ -48,6 +50,7 @@ Examples:
       cpCommand,
       pingCommand,
       doctorCommand,
+      serverCommand,
       () => completionsCommand(program),
     ]
   ) {

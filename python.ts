@@ -20,10 +20,11 @@ import type { Connection } from "./client/connection.ts";
 import { How } from "./protocol/messages.ts";
 import { type Caller, makeStub, resultStub, stubInfo } from "./protocol/proxy.ts";
 
+/** What Python gives has no types here. */
 // deno-lint-ignore no-explicit-any
-type Anything = any;
+export type Anything = any;
 /** A connection to Python. It is only needed where no argument is a remote object. */
-type Python = Connection<"python">;
+export type Python = Connection<"python">;
 
 /**
  * The length of a Python object: `len(value)`.

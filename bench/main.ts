@@ -15,6 +15,7 @@ const BENCHES: Record<string, { file: string; args?: string[]; pinned?: boolean 
   memory: { file: "memory.ts" },
   python: { file: "python.ts" },
   ssh: { file: "ssh.ts" },
+  "daemon latency": { file: "daemon.ts", args: ["--latency"], pinned: true },
   daemon: { file: "daemon.ts" },
   smb: { file: "smb.ts" },
 };

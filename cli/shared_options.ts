@@ -73,7 +73,8 @@ export async function connectOptions(
   if (shared.user !== undefined) options.username = shared.user;
   if (shared.identity !== undefined) options.identityFile = shared.identity;
   const password = await passwordOf(target, shared);
-  if (password !== undefined) options.password = password;
+  // PUSHY_PASSWORD may be set for other targets; this one has nobody to log in.
+  if (password !== undefined && !target.startsWith("local:")) options.password = password;
   if (transport === "ssh" && canAsk()) {
     options.prompt = ({ message, echo, kind }: { message: string; echo: boolean; kind: string }) =>
       ask(message.trimEnd() + " ", echo || kind === "hostkey");

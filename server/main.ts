@@ -170,7 +170,7 @@ function print(stream: { writeSync(bytes: Uint8Array): number }, text: string): 
 }
 
 /** Runs the program; resolves to its exit status. */
-async function main(args: string[]): Promise<number> {
+export async function main(args: string[]): Promise<number> {
   let settings: Settings;
   try {
     settings = new Settings(args);
@@ -208,12 +208,13 @@ async function main(args: string[]): Promise<number> {
 
 async function answerProbe(address: string, settings: Settings): Promise<number> {
   const ca = Deno.env.get("PUSHY_TLS_CA");
+  const serverName = Deno.env.get("PUSHY_TLS_NAME");
   try {
     await probe({
       address,
       port: settings.number("port"),
       connectTimeout: 5000,
-      ...(ca ? { tls: { caCerts: ca } } : {}),
+      ...(ca ? { tls: { caCerts: ca, serverName } } : {}),
     });
     return 0;
   } catch (error) {

@@ -114,7 +114,7 @@ Deno.test("every option of connect() is known", async () => {
   await using guard = leakGuard();
   const source = await Deno.readTextFile(new URL("../client/connect.ts", import.meta.url));
   const declared = /export interface ConnectOptions[^]*?\n\}/.exec(source)![0];
-  const names = [...declared.matchAll(/^  (\w+)\?:/gm)].map((match) => match[1]!);
+  const names = [...declared.matchAll(/^ {2}(\w+)\?:/gm)].map((match) => match[1]!);
   assert(names.includes("runtime") && names.includes("limits"));
   const options = Object.fromEntries(names.map((name) => [name, undefined]));
   await using con = await connect("local:", { ...options, env: guard.env });
@@ -136,7 +136,7 @@ Deno.test("a missing interpreter is named, and so are the others", async () => {
   assertEquals([error.stage, error.status], ["banner", 127]);
   const [first, command, status, stderr, hint] = error.message.split("\n");
   assertEquals(first, `Cannot connect to "bare-path:": the interpreter bun was not found there`);
-  assert(/^  command: sh -c .*exec bun -e /.test(command!), command);
+  assert(/^ {2}command: sh -c .*exec bun -e /.test(command!), command);
   assert(command!.length < 300, command);
   assertEquals(status, "  exit status: 127");
   assertStringIncludes(stderr!, "bun: not found");

@@ -59,10 +59,12 @@ export interface Row {
 // deno-lint-ignore no-explicit-any
 export type Anything = any;
 
+type Untyped = "eval" | "scope" | "compile" | "import" | "builtins";
+
 /** The connection of a test, with the modules of the JavaScript runtimes. */
 export type TestConnection =
-  & Omit<Connection<"deno" | "node" | "bun">, "eval" | "scope" | "compile" | "import" | "builtins">
-  & Record<"eval" | "scope" | "compile" | "import", (...args: Anything[]) => Anything>
+  & Omit<Connection<"deno" | "node" | "bun">, Untyped>
+  & Record<Untyped, Anything>
   & AsyncDisposable;
 
 function local(
@@ -114,6 +116,37 @@ function daemon(
   };
 }
 
+function ssh(
+  name: string,
+  runtime: "deno" | "node",
+  useNative: boolean,
+  programs: ProgramName[],
+): Row {
+  return {
+    name: `${name} × ${runtime}`,
+    transport: "ssh",
+    runtime,
+    requirement: requires("sshd", "ssh-keygen", ...programs),
+    lacks: {
+      python: "it runs JavaScript",
+      "same files": "a copy goes over SFTP, whose own tests are beside its transport",
+    },
+    connect: (guard, options = {}) =>
+      connect(`ssh:127.0.0.1:${daemons.ssh!.port}`, {
+        runtime,
+        interpreter: runtime === "deno" ? Deno.execPath() : findProgram("node"),
+        useNative,
+        identityFile: daemons.ssh!.key,
+        knownHosts: daemons.ssh!.knownHosts,
+        agent: false,
+        configFile: "none",
+        stderr: "null",
+        ...options,
+        env: { ...guard.env, ...options.env },
+      }),
+  };
+}
+
 const SHARED = { "own process": "all clients share the server's" };
 
 /** Every row. */
@@ -135,6 +168,8 @@ export const ROWS: readonly Row[] = [
     [],
     ({ unix }) => [`daemon:${unix}`],
   ),
+  ssh("ssh", "deno", true, ["ssh"]),
+  ssh("ssh2", "node", false, ["node"]),
   {
     ...daemon("smb", SHARED, [], ({ smb }) => ["smb:127.0.0.1", { ...smb }]),
     transport: "smb",

@@ -363,20 +363,21 @@ class DaemonTransport implements BaseTransport {
     this.stderr = new ReadableStream({ start: (controller) => controller.close() });
   }
 
-  async #read(buffer: Uint8Array): Promise<number | null> {
-    let length: number | null;
-    try {
-      length = await this.#socket.read(buffer);
-    } catch (error) {
-      // To close it ends a read that waits.
-      if (this.#closed) return null;
-      const reason = error instanceof Error ? error : new Error(String(error));
-      this.#end(reason);
-      throw error;
-    }
+  #read(buffer: Uint8Array): Promise<number | null> {
+    return this.#socket.read(buffer).then(this.#onRead, this.#onReadFailed);
+  }
+
+  readonly #onRead = (length: number | null): number | null => {
     if (length === null) this.#end();
     return length;
-  }
+  };
+
+  readonly #onReadFailed = (error: unknown): null => {
+    // To close it ends a read that waits.
+    if (this.#closed) return null;
+    this.#end(error instanceof Error ? error : new Error(String(error)));
+    throw error;
+  };
 
   #end(reason?: Error): void {
     this.#closed = true;

@@ -2,7 +2,7 @@
  * The `smb` transport: an interpreter behind a named pipe of a Windows host, or of any host with
  * Samba.
  *
- * ```ts
+ * ```ts ignore
  * await connect("smb:host", { username: "me", password: "…", domain: "OFFICE" });
  * ```
  *

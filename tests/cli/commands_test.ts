@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { main } from "../../cli.ts";
 import { leakGuard } from "../support/leaks.ts";
 import { requires } from "../support/requirement.ts";
-import { PUSHY, pushy, Terminal } from "./terminal.ts";
+import { CLI, PUSHY, pushy, Terminal } from "./terminal.ts";
 
 Deno.test("eval: prints a value, as text or as JSON", async () => {
   assertEquals((await pushy(["eval", "local:", "1 + 2"])).stdout, "3\n");
@@ -144,6 +144,33 @@ _pushy; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assertEquals(await complete("pushy", "eval", "--j"), ["--json"]);
     assertEquals(await complete("pushy", "eval", "--runtime", "p"), ["python"]);
   },
+});
+
+Deno.test("server: serves until it is ended, and the other commands reach it", async () => {
+  await using guard = leakGuard();
+  const env = { ...guard.env, XDG_STATE_HOME: `${guard.folder}/state` };
+  const path = `${guard.folder}/socket`;
+  const server = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", CLI, "server", "--unix", path],
+    env,
+    stderr: "piped",
+  }).spawn();
+  const log = server.stderr.getReader();
+  await log.read();
+  const { stdout, stderr } = await pushy(["eval", `daemon:${path}`, "6 * 7"], { env });
+  assertEquals([stdout, stderr], ["42\n", ""]);
+  await Deno.writeTextFile(`${guard.folder}/a`, "over the daemon");
+  const copied = await pushy(["cp", `${guard.folder}/a`, `daemon:${path}:${guard.folder}/b`], {
+    env,
+  });
+  assertEquals(copied.code, 0, copied.stderr);
+  assertEquals(await Deno.readTextFile(`${guard.folder}/b`), "over the daemon");
+  assertEquals((await pushy(["doctor", `daemon:${path}`], { env })).code, 0);
+  server.kill("SIGTERM");
+  while (!(await log.read()).done);
+  assertEquals((await server.status).code, 0);
+  assertMatch((await pushy(["server", "--help"])).stdout, /--tls-cert/);
+  assertEquals((await pushy(["server", "--nope"])).code, 2);
 });
 
 Deno.test({

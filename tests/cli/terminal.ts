@@ -10,6 +10,9 @@ const POLL_MS = 30;
 /** What does not appear on the screen within so many milliseconds does not come. */
 const LATE_MS = 20_000;
 
+/** The file of the command line. */
+export const CLI = new URL("../../cli.ts", import.meta.url).pathname;
+
 /** The command line, as a shell runs it. */
 export const PUSHY = `'${Deno.execPath()}' run -A --quiet '${
   new URL("../../cli.ts", import.meta.url).pathname
@@ -109,7 +112,7 @@ export async function pushy(
   options: { stdin?: string; env?: Record<string, string>; cwd?: string } = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", new URL("../../cli.ts", import.meta.url).pathname, ...args],
+    args: ["run", "-A", "--quiet", CLI, ...args],
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

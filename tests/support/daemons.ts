@@ -10,6 +10,7 @@
 import { run } from "../../server/run.ts";
 import { makeCertificates } from "../daemon/servers.ts";
 import { PASSWORD, Samba, SAMBA_MISSING, USER } from "../smb/samba.ts";
+import { startSshd } from "../ssh/servers.ts";
 import { findProgram } from "./programs.ts";
 
 /** Where the servers are. */
@@ -23,6 +24,8 @@ export interface Addresses {
   readonly unix: string;
   /** Samba's port, and who may log in, where it is installed and the user is root. */
   readonly smb?: { readonly port: number; readonly username: string; readonly password: string };
+  /** OpenSSH's port and what this user logs in with, where it is installed. */
+  readonly ssh?: { readonly port: number; readonly key: string; readonly knownHosts: string };
 }
 
 /** Starts the process, and resolves once all servers listen. */
@@ -68,7 +71,12 @@ async function main(): Promise<void> {
     servers.use(await run({ pipe: "pushy", sambaFolder, ...common }));
     smb = { port: samba.port, username: USER, password: PASSWORD };
   }
-  const addresses: Addresses = { token, tcp, tls, unix, smb };
+  let ssh: Addresses["ssh"];
+  if (findProgram("sshd") && findProgram("ssh-keygen")) {
+    const { port, key, knownHosts } = servers.use(await startSshd());
+    ssh = { port, key, knownHosts };
+  }
+  const addresses: Addresses = { token, tcp, tls, unix, smb, ssh };
   await Deno.stdout.write(new TextEncoder().encode(`${JSON.stringify(addresses)}\n`));
   while (await Deno.stdin.read(new Uint8Array(64)) !== null);
 }

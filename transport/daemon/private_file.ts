@@ -5,6 +5,7 @@
  */
 
 import { ConnectionError } from "../errors.ts";
+import { variable } from "./environment.ts";
 
 /**
  * Reads a file of secrets.
@@ -35,7 +36,10 @@ export async function readPrivateFile(path: string, what: string): Promise<strin
     });
   }
   if (mode !== null && Deno.build.os !== "windows") {
-    if ((mode & 0o077) !== 0) {
+    // systemd's credentials are given to the service by an ACL, whose mask stands where the group's bits are.
+    const folder = variable("CREDENTIALS_DIRECTORY");
+    const credential = folder !== undefined && path.startsWith(`${folder}/`);
+    if ((mode & (credential ? 0o037 : 0o077)) !== 0) {
       const bits = (mode & 0o777).toString(8).padStart(4, "0");
       throw new ConnectionError(
         `Cannot use the ${what} ${path}: other users can read or change it (its mode is ${bits})`,

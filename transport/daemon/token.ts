@@ -4,6 +4,7 @@
  * @module
  */
 
+import { variable } from "./environment.ts";
 import { readPrivateFile } from "./private_file.ts";
 
 /** A token, or the path of the file that has it. */
@@ -42,12 +43,6 @@ function checkToken(token: string, where: string): string {
     throw new TypeError(`Cannot use an empty token (${where})`);
   }
   return token;
-}
-
-/** A variable of the environment; `undefined` where the program may not read it: nobody is asked. */
-export function variable(name: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: name });
-  return state === "granted" ? Deno.env.get(name) || undefined : undefined;
 }
 
 /** The folder in which a user's servers keep their state, or `undefined` if the environment does not tell. */

@@ -1,0 +1,32 @@
+import { assert } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** The names of the fields of an interface. */
+async function fieldsOf(path: string, name: string): Promise<string[]> {
+  const source = await Deno.readTextFile(`${ROOT}${path}`);
+  const body = new RegExp(`interface ${name}\\b[^{]*\\{([^]*?)\\n\\}`).exec(source)?.[1] ?? "";
+  return [...body.matchAll(/^ {2}(\w+)\??[:(]/gm)].map((match) => match[1]!);
+}
+
+const TABLES: [path: string, name: string, heading: string][] = [
+  ["client/connect.ts", "ConnectOptions", "# Transports"],
+  ["transport/local.ts", "LocalOptions", "## local"],
+  ["transport/ssh/options.ts", "SshOptions", "## ssh"],
+  ["transport/daemon.ts", "DaemonOptions", "## daemon"],
+  ["transport/smb.ts", "SmbOptions", "## smb"],
+];
+
+for (const [path, name, heading] of TABLES) {
+  Deno.test(`transports.md has every option of ${name}`, async () => {
+    const page = await Deno.readTextFile(`${ROOT}docs/transports.md`);
+    const start = page.indexOf(heading);
+    const end = page.indexOf("\n## ", start + 1);
+    const section = page.slice(start, end < 0 ? undefined : end);
+    const fields = await fieldsOf(path, name);
+    assert(fields.length > 0, `${name} has no fields`);
+    for (const field of fields) {
+      assert(new RegExp(`\`[^\`]*\\b${field}\\b[^\`]*\``).test(section), `${field} is missing`);
+    }
+  });
+}

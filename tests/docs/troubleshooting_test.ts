@@ -1,0 +1,88 @@
+import { assert, assertEquals } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const FOLDERS = ["protocol", "transport", "runtime", "client", "server", "cli"];
+
+async function* sources(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory && name !== "generated") yield* sources(path);
+    else if (name.endsWith(".ts")) yield path;
+  }
+}
+
+/** The text of a literal at a place in source, with "…" for what is filled in. */
+function literalAt(source: string, at: number): string | undefined {
+  const quote = source[at];
+  if (quote !== '"' && quote !== "'" && quote !== "`") return undefined;
+  let text = "";
+  for (let i = at + 1; i < source.length && source[i] !== quote; i++) {
+    if (source[i] === "\\") {
+      text += source[++i];
+    } else if (quote === "`" && source.startsWith("${", i)) {
+      let depth = 1;
+      for (i += 2; depth > 0; i++) {
+        if (source[i] === "{") depth++;
+        if (source[i] === "}") depth--;
+      }
+      i--;
+      text += "…";
+    } else {
+      text += source[i];
+    }
+  }
+  return text;
+}
+
+/** Every text that an error of the project is made of. */
+async function messages(): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const folder of FOLDERS) {
+    for await (const path of sources(`${ROOT}${folder}`)) {
+      const source = await Deno.readTextFile(path);
+      for (const match of source.matchAll(/new \w*(?:Error|Failure)\(\s*/g)) {
+        const text = literalAt(source, match.index + match[0].length);
+        // A text that is nothing but what is filled in is made of another.
+        if (text && !/^[…\s.:]*$/.test(text)) found.set(text, path.slice(ROOT.length));
+      }
+    }
+  }
+  return found;
+}
+
+async function patterns(): Promise<{ text: string; pattern: RegExp }[]> {
+  const page = await Deno.readTextFile(`${ROOT}docs/troubleshooting.md`);
+  const cells = page.split("\n").filter((line) => line.startsWith("| `")).map((line) =>
+    line.split(" | ")[0]!
+  );
+  return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)]).map(([, text]) => ({
+    text: text!,
+    pattern: new RegExp(
+      `^${
+        text!.split("…").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("[^]*")
+      }`,
+    ),
+  }));
+}
+
+Deno.test("troubleshooting has every message of the project", async () => {
+  const known = await patterns();
+  const missing = [...await messages()].filter(([text]) =>
+    !known.some(({ pattern }) => pattern.test(text))
+  );
+  assertEquals(missing, []);
+});
+
+Deno.test("troubleshooting has no row for what no error says, and none for everything", async () => {
+  const texts = [...(await messages()).keys()];
+  for (const { text, pattern } of await patterns()) {
+    assert(text.replaceAll("…", "").trim().length >= 3, text);
+    assert(
+      /^[A-Z]+$/.test(text) || texts.some((message) => pattern.test(message)) || COMPOSED.has(text),
+      text,
+    );
+  }
+});
+
+/** Texts of errors that are put together in more steps. */
+const COMPOSED = new Set(["Cannot send …"]);
