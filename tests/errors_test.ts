@@ -136,7 +136,7 @@ Deno.test("a missing interpreter is named, and so are the others", async () => {
   assertEquals([error.stage, error.status], ["banner", 127]);
   const [first, command, status, stderr, hint] = error.message.split("\n");
   assertEquals(first, `Cannot connect to "bare-path:": the interpreter bun was not found there`);
-  assertStringIncludes(command!, "  command: sh -c exec bun -e");
+  assert(/^ {2}command: sh -c .*exec bun -e /.test(command!), command);
   assert(command!.length < 300, command);
   assertEquals(status, "  exit status: 127");
   assertStringIncludes(stderr!, "bun: not found");
