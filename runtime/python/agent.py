@@ -1222,10 +1222,15 @@ def start(path):
 # ==== rest
 # ---- text
 
+# Whole escape sequences, other control characters, and what turns the direction of the text.
+TERMINAL = (
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[@-Z\\\\^_]"
+    "|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 def printable(text):
     """The text without what a terminal would act on."""
-    return "".join(c if c in "\n\t" or c >= " " and not "\x7f" <= c <= "\x9f" else "" for c in text)
+    return text if text.isprintable() else bring("re").sub(TERMINAL, "", text)
 
 
 def label_of(value):
@@ -1280,6 +1285,9 @@ def error_parts(error):
     properties = {}
     for name in ("errno", "strerror", "filename", "filename2", "code", "lineno", "offset", "name", "path", "returncode"):
         properties[name] = getattr(error, name, None)
+    if isinstance(error, OSError) and error.errno:
+        # The name that the system has for it.
+        properties["code"] = bring("errno").errorcode.get(error.errno)
     properties.update(getattr(error, "__dict__", {}))
     plain = {}
     for name in properties:
