@@ -1371,7 +1371,7 @@ class Outgoing:
             return self.value(value, LIMITS["depth"]), 1
         except RecursionError:
             self.withdraw()
-            raise UncrossableError("Cannot send it: it is nested too deep")
+            raise UncrossableError("Cannot send it: it is nested too deep (limits.depth, and what sys.getrecursionlimit() leaves)")
         except BaseException:
             self.withdraw()
             raise
@@ -2033,6 +2033,8 @@ def other_access(value, path, how, args):
     kind = type(value)
     items = isinstance(value, dict) or hasattr(kind, "__setitem__") and not hasattr(value, "__dict__")
     if how == 3:
+        if kind is Scope and not path[-1].isidentifier():
+            raise NameError("%r is no name of a variable" % path[-1])
         if items:
             value[index_of(value, path[-1])] = args[0]
         else:

@@ -29,13 +29,11 @@ const VALUES: [name: string, value: unknown][] = [
   ["an array", [1, "a", [], [[]]]],
   ["an object", { a: 1, "b c": { d: [] } }],
   ["a key of __proto__", JSON.parse('{"__proto__": {"x": 1}, "y": 2}')],
-  ["a Map", new Map<unknown, unknown>([["a", 1], [{ k: 1 }, new Map()]])],
+  ["a Map", new Map<unknown, unknown>([["a", 1], [2, new Map([[true, null]])]])],
   ["a Set", new Set([1, "a", new Set([2])])],
   ["a Date", new Date(1234567890123)],
-  ["an invalid Date", new Date(NaN)],
   ["bytes", new Uint8Array([0, 1, 255])],
   ["an empty array of bytes", new Uint8Array(0)],
-  ["an ArrayBuffer", new Uint8Array([1, 2]).buffer],
   ["floats", new Float64Array([1.5, -0, NaN])],
   ["big integers of 64 bits", new BigUint64Array([2n ** 63n])],
 ];
@@ -43,6 +41,10 @@ const VALUES: [name: string, value: unknown][] = [
 const JAVASCRIPT_VALUES: [name: string, value: unknown][] = [
   ["undefined", undefined],
   ["small bigints", [0n, -1n]],
+  ["an ArrayBuffer", new Uint8Array([1, 2]).buffer],
+  ["an invalid Date", new Date(NaN)],
+  ["a Map whose keys are objects", new Map([[{ k: 1 }, new Map()]])],
+  ["a Map whose keys are texts", new Map([["a", 1]])],
   ["undefined in an object", { a: undefined, b: [undefined] }],
   ["a RegExp", /a\/b[/]"/giu],
   ["a URL", new URL("https://user@example.com/ä?q#h")],
@@ -97,6 +99,9 @@ capability("what Python has no value for arrives as the nearest", async ({ make 
   assertEquals(await echo([0n, new URL("https://a.example/b?c")]), [0, "https://a.example/b?c"]);
   assertEquals(await echo(new DataView(new Uint8Array([1, 2]).buffer)), new Uint8Array([1, 2]));
   assertEquals(await echo({ [Symbol.for("key")]: 1, a: 2 }), { a: 2 });
+  assertEquals(await echo(new Map([["a", 1]])), { a: 1 });
+  assertEquals(await echo(new Date(NaN)), null);
+  assertEquals(await echo(new Uint8Array([1, 2]).buffer), new Uint8Array([1, 2]));
 }, { needs: ["python"] });
 
 capability("cycles and shared references are kept", async ({ make }) => {
