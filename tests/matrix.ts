@@ -36,6 +36,8 @@ export type Feature =
   | "own process"
   /** The remote side sees this side's files. */
   | "same files"
+  /** The agent has the remote half of file copies, for what the transport does not copy itself. */
+  | "agent's files"
   /** What a child of the remote side writes to the descriptors that it inherits arrives here. */
   | "inherited descriptors";
 
@@ -78,7 +80,10 @@ function local(
     runtime,
     requirement: requires(...programs),
     lacks: runtime === "python"
-      ? { javascript: "it runs Python" }
+      ? {
+        javascript: "it runs Python",
+        "agent's files": "the Python agent has no files at its root",
+      }
       : { python: "it runs JavaScript" },
     connect: (guard, options = {}) =>
       connect("local:", {

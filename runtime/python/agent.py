@@ -1828,11 +1828,18 @@ class Incoming:
 
 
 def hashable(value):
+    try:
+        return frozen(value)
+    except RecursionError:
+        raise Refused("Cannot take something that holds itself as a key or an item of a set in Python")
+
+
+def frozen(value):
     kind = type(value)
     if kind is list:
-        return tuple(hashable(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if kind is dict:
-        return tuple((key, hashable(value[key])) for key in value)
+        return tuple((key, frozen(value[key])) for key in value)
     if kind is set:
         return frozenset(value)
     if kind is bytearray:
