@@ -1285,7 +1285,7 @@ def error_parts(error):
     properties = {}
     for name in ("errno", "strerror", "filename", "filename2", "code", "lineno", "offset", "name", "path", "returncode"):
         properties[name] = getattr(error, name, None)
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError) and type(error.errno) is int:
         # The name that the system has for it.
         properties["code"] = bring("errno").errorcode.get(error.errno)
     properties.update(getattr(error, "__dict__", {}))
