@@ -36,6 +36,8 @@ export type Feature =
   | "own process"
   /** The remote side sees this side's files. */
   | "same files"
+  /** The agent has the remote half of file copies, for what the transport does not copy itself. */
+  | "agent's files"
   /** What a child of the remote side writes to the descriptors that it inherits arrives here. */
   | "inherited descriptors";
 
@@ -68,7 +70,7 @@ export type TestConnection =
   & AsyncDisposable;
 
 function local(
-  runtime: "deno" | "node" | "bun",
+  runtime: RuntimeName,
   name: string,
   programs: ProgramName[],
 ): Row {
@@ -78,7 +80,12 @@ function local(
     transport: "local",
     runtime,
     requirement: requires(...programs),
-    lacks: { python: "it runs JavaScript" },
+    lacks: runtime === "python"
+      ? {
+        javascript: "it runs Python",
+        "agent's files": "the Python agent has no files at its root",
+      }
+      : { python: "it runs JavaScript" },
     connect: (guard, options = {}) =>
       connect("local:", {
         runtime,
@@ -157,6 +164,7 @@ export const ROWS: readonly Row[] = [
   local("node", "node 22", ["node22"]),
   local("node", "node 24", ["node24"]),
   local("bun", "bun", ["bun"]),
+  local("python", "python", ["python3"]),
   daemon("daemon tcp", SHARED, [], ({ tcp, token }) => [`daemon:127.0.0.1:${tcp}`, { token }]),
   daemon("daemon tls", SHARED, ["openssl"], ({ tls, token }) => [
     `daemon:localhost:${tls!.port}`,
@@ -228,11 +236,13 @@ export interface Peer {
   readonly row: Row;
   readonly con: TestConnection;
   readonly guard: LeakGuard;
+  /** The source in the row's own language. */
+  code(source: Source): string;
   /** Makes a remote function of source in the row's own language. */
   make(source: Source): Anything;
 }
 
-/** The same function in each language. */
+/** The same code in each language. */
 export interface Source {
   readonly js?: string;
   readonly py?: string;
@@ -264,13 +274,18 @@ export function capability(
       async fn() {
         await using guard = leakGuard();
         await using con = await row.connect(guard, options.connect);
-        const make = ({ js, py }: Source) => {
-          const source = row.runtime === "python" ? py : js;
-          if (source === undefined) throw new Error(`This test has no source for ${row.runtime}`);
-          return con.compile(source);
-        };
-        await test({ row, con, guard, make });
+        await test(peerOf(row, con, guard));
       },
     });
   }
+}
+
+/** What a test of the capability suite gets, for a connection of the row. */
+export function peerOf(row: Row, con: TestConnection, guard: LeakGuard): Peer {
+  const code = ({ js, py }: Source) => {
+    const source = row.runtime === "python" ? py : js;
+    if (source === undefined) throw new Error(`This test has no source for ${row.runtime}`);
+    return source;
+  };
+  return { row, con, guard, code, make: (source) => con.compile(code(source)) };
 }

@@ -1222,10 +1222,15 @@ def start(path):
 # ==== rest
 # ---- text
 
+# Whole escape sequences, other control characters, and what turns the direction of the text.
+TERMINAL = (
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[@-Z\\\\^_]"
+    "|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 def printable(text):
     """The text without what a terminal would act on."""
-    return "".join(c if c in "\n\t" or c >= " " and not "\x7f" <= c <= "\x9f" else "" for c in text)
+    return text if text.isprintable() else bring("re").sub(TERMINAL, "", text)
 
 
 def label_of(value):
@@ -1280,6 +1285,9 @@ def error_parts(error):
     properties = {}
     for name in ("errno", "strerror", "filename", "filename2", "code", "lineno", "offset", "name", "path", "returncode"):
         properties[name] = getattr(error, name, None)
+    if isinstance(error, OSError) and type(error.errno) is int:
+        # The name that the system has for it.
+        properties["code"] = bring("errno").errorcode.get(error.errno)
     properties.update(getattr(error, "__dict__", {}))
     plain = {}
     for name in properties:
@@ -1363,7 +1371,7 @@ class Outgoing:
             return self.value(value, LIMITS["depth"]), 1
         except RecursionError:
             self.withdraw()
-            raise UncrossableError("Cannot send it: it is nested too deep")
+            raise UncrossableError("Cannot send it: it is nested too deep (limits.depth, and what sys.getrecursionlimit() leaves)")
         except BaseException:
             self.withdraw()
             raise
@@ -1820,11 +1828,18 @@ class Incoming:
 
 
 def hashable(value):
+    try:
+        return frozen(value)
+    except RecursionError:
+        raise Refused("Cannot take something that holds itself as a key or an item of a set in Python")
+
+
+def frozen(value):
     kind = type(value)
     if kind is list:
-        return tuple(hashable(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if kind is dict:
-        return tuple((key, hashable(value[key])) for key in value)
+        return tuple((key, frozen(value[key])) for key in value)
     if kind is set:
         return frozenset(value)
     if kind is bytearray:
@@ -2025,6 +2040,8 @@ def other_access(value, path, how, args):
     kind = type(value)
     items = isinstance(value, dict) or hasattr(kind, "__setitem__") and not hasattr(value, "__dict__")
     if how == 3:
+        if kind is Scope and not path[-1].isidentifier():
+            raise NameError("%r is no name of a variable" % path[-1])
         if items:
             value[index_of(value, path[-1])] = args[0]
         else:

@@ -6,38 +6,79 @@ import {
   assertThrows,
 } from "@std/assert";
 import { isRemote, RemoteError } from "../../mod.ts";
-import { capability } from "../matrix.ts";
+import { type Anything, capability } from "../matrix.ts";
 import { roundTrips } from "./observe.ts";
 
-capability("eval gives the value of an expression, await included", async ({ con }) => {
+capability("eval gives the value of an expression, await included", async ({ con, code, row }) => {
   assertEquals(await con.eval("1 + 2"), 3);
-  assertEquals(await con.eval("await Promise.resolve(4) + 1"), 5);
-  assertEquals(await con.eval("{ a: 1 }"), { a: 1 });
-  assertEquals(await con.eval("[1, 2] // with a comment"), [1, 2]);
+  assertEquals(
+    await con.eval(
+      code({
+        js: "await Promise.resolve(4) + 1",
+        py: "await __import__('asyncio').sleep(0, 4) + 1",
+      }),
+    ),
+    5,
+  );
+  assertEquals(await con.eval("{ 'a': 1 }"), { a: 1 });
+  assertEquals(
+    await con.eval(code({ js: "[1, 2] // with a comment", py: "[1, 2] # with a comment" })),
+    [1, 2],
+  );
   assertEquals(await con.eval("  'x'  "), "x");
-  assertEquals(await con.eval("undefined"), undefined);
-});
+  const nothing = code({ js: "undefined", py: "None" });
+  assertEquals(await con.eval(nothing), row.runtime === "python" ? null : undefined);
+}, { needs: [] });
 
-capability("eval of statements gives the value of the last", async ({ con }) => {
-  assertEquals(await con.eval("const a = 20; a + 1"), 21);
-  assertEquals(await con.eval("let s = 0; for (const n of [1, 2]) s += n; s"), 3);
-});
+capability("eval of statements gives the value of the last", async ({ con, code }) => {
+  assertEquals(await con.eval(code({ js: "const a = 20; a + 1", py: "a = 20; a + 1" })), 21);
+  assertEquals(
+    await con.eval(
+      code({
+        js: "let s = 0; for (const n of [1, 2]) s += n; s",
+        py: "s = 0\nfor n in [1, 2]: s += n\ns",
+      }),
+    ),
+    3,
+  );
+}, { needs: [] });
 
-capability("execute keeps what it declares, for execute and eval", async ({ con }) => {
-  await con.execute("var a = 1; let b = 2; const c = 3; class D { e() { return 4 } }");
-  await con.execute("function f() { return a + b + c + new D().e() }; g = 5");
+capability("execute keeps what it declares, for execute and eval", async ({ con, code }) => {
+  await con.execute(
+    code({
+      js: "var a = 1; let b = 2; const c = 3; class D { e() { return 4 } }",
+      py: "a = 1; b = 2; c = 3\nclass D:\n def e(self): return 4",
+    }),
+  );
+  await con.execute(
+    code({
+      js: "function f() { return a + b + c + new D().e() }; g = 5",
+      py: "def f(): return a + b + c + D().e()\ng = 5",
+    }),
+  );
   assertEquals(await con.eval("f() + g"), 15);
   await con.execute("b = 20");
   assertEquals(await con.eval("f()"), 28);
-});
+}, { needs: [] });
 
-capability("a scope's variables are its properties", async ({ con }) => {
+capability("a scope's variables are its properties", async ({ con, code, row }) => {
   const scope = con.scope({ x: 20 });
-  await con.execute("y = x + 1; function twice(n) { return 2 * n }; let z = 1; const k = 7", scope);
+  await con.execute(
+    code({
+      js: "y = x + 1; function twice(n) { return 2 * n }; let z = 1; const k = 7",
+      py: "y = x + 1\ndef twice(n): return 2 * n\nz = 1; k = 7",
+    }),
+    scope,
+  );
   const { trips, value } = await roundTrips(con, () => scope.twice(scope.y));
   assertEquals([trips, value], [1, 42]);
   assertEquals([await scope.x, await scope.z, await scope.k], [20, 1, 7]);
-  assertEquals(await scope.missing, undefined);
+  if (row.runtime !== "python") assertEquals(await scope.missing, undefined);
+  else {await assertRejects(
+      async () => await scope.missing,
+      RemoteError,
+      "'missing' is not defined",
+    );}
   await con.set(scope, "z", 5);
   assertEquals(await con.eval("z", scope), 5);
   await con.set(scope, "fresh", 6);
@@ -45,40 +86,58 @@ capability("a scope's variables are its properties", async ({ con }) => {
   assertEquals(await con.has(scope, "fresh"), true);
   assertEquals(await con.has(scope, "missing"), false);
   await assertRejects(() => con.set(scope, "not a name", 1), RemoteError, "not a name");
-});
+}, { needs: [] });
 
-capability("keys lists all that a scope declares", async ({ con }) => {
+capability("keys lists all that a scope declares", async ({ con, code }) => {
   const scope = con.scope({ x: 20 });
-  await con.execute("y = 1; function f() {}; let z = 1; const k = 7; class C {}; var v", scope);
+  await con.execute(
+    code({
+      js: "y = 1; function f() {}; let z = 1; const k = 7; class C {}; var v",
+      py: "y = 1\ndef f(): pass\nz = 1; k = 7\nclass C: pass\nv = None",
+    }),
+    scope,
+  );
   assertEquals((await con.keys(scope)).sort(), ["C", "f", "k", "v", "x", "y", "z"]);
-});
+}, { needs: [] });
 
-capability("scopes do not see each other, nor the global object them", async ({ con }) => {
+capability("scopes do not see each other, nor the global object them", async ({ con, row }) => {
   const a = con.scope({ n: 1 });
   const b = con.scope({ n: 2 });
   await con.execute("own = n * 10", a);
   await con.execute("own = n * 10", b);
   assertEquals(await con.eval("own", a), 10);
   assertEquals(await con.eval("own", b), 20);
+  if (row.runtime === "python") {
+    assertEquals(await con.eval("'own' in globals()"), false);
+    return;
+  }
   assertEquals(await con.eval("typeof own"), "undefined");
   assertEquals(await con.eval("'own' in globalThis", a), false);
   assertEquals(await con.eval("typeof unheardOf", a), "undefined");
-});
+}, { needs: [] });
 
-capability("a name of the scope hides a global one", async ({ con }) => {
-  const scope = con.scope({ name: "mine", fetch: 1 });
+capability("a name of the scope hides a global one", async ({ con, row }) => {
+  const scope = con.scope({ name: "mine", fetch: 1, len: 2 });
+  if (row.runtime === "python") {
+    assertEquals(await con.eval("[name, len, callable(print)]", scope), ["mine", 2, true]);
+    return;
+  }
   assertEquals(await con.eval("[name, fetch, typeof Array]", scope), ["mine", 1, "function"]);
-});
+}, { needs: [] });
 
-capability("a scope holds functions and objects of this side", async ({ con }) => {
+capability("a scope holds functions and objects of this side", async ({ con, code }) => {
   const scope = con.scope({ ask: (q: string) => `${q}?` });
-  assertEquals(await con.eval("await ask('why')", scope), "why?");
-});
+  assertEquals(await con.eval(code({ js: "await ask('why')", py: "ask('why')" }), scope), "why?");
+}, { needs: [] });
 
-capability("code that throws half-way keeps what came before", async ({ con }) => {
+capability("code that throws half-way keeps what came before", async ({ con, code }) => {
   const scope = con.scope();
   await assertRejects(
-    async () => await con.execute("a = 1; throw new RangeError('stop')", scope),
+    async () =>
+      await con.execute(
+        code({ js: "a = 1; throw new RangeError('stop')", py: "a = 1; raise ValueError('stop')" }),
+        scope,
+      ),
     RemoteError,
     "stop",
   );
@@ -86,18 +145,19 @@ capability("code that throws half-way keeps what came before", async ({ con }) =
   await assertRejects(async () => await con.execute("let broken = ;", scope), RemoteError);
   await con.execute("b = 2", scope);
   assertEquals(await con.eval("a + b", scope), 3);
-});
+}, { needs: [] });
 
 capability(
   "execute takes source that ends in a comment or without a semicolon",
-  async ({ con }) => {
+  async ({ con, code }) => {
     const scope = con.scope();
-    await con.execute("a = 1 // one", scope);
-    await con.execute("b = () => 2\n/* two */", scope);
+    await con.execute(code({ js: "a = 1 // one", py: "a = 1 # one" }), scope);
+    await con.execute(code({ js: "b = () => 2\n/* two */", py: "b = lambda: 2\n# two" }), scope);
     await con.execute("'use strict'\nc = [1]", scope);
     await con.execute("", scope);
     assertEquals(await con.eval("a + b() + c[0]", scope), 4);
   },
+  { needs: [] },
 );
 
 capability("it is the main realm", async ({ con }) => {
@@ -105,6 +165,13 @@ capability("it is the main realm", async ({ con }) => {
   assertEquals(await con.eval("typeof fetch"), "function");
   assertEquals(await con.eval("(await import('node:path')).posix.join('a', 'b')"), "a/b");
 });
+
+capability("it is the main module, and the main thread", async ({ con }) => {
+  assertEquals(await con.eval("__name__"), "__main__");
+  assertEquals(await con.eval("__import__('__main__').__dict__ is globals()"), true);
+  const threads = con.modules.threading as Anything;
+  assertEquals(await threads.current_thread().name, "MainThread");
+}, { needs: ["python"] });
 
 capability("compile makes a remote function of every kind of function", async ({ con }) => {
   const key = "computed";
@@ -197,7 +264,7 @@ capability("compile keeps defaults, destructuring and rest", async ({ con }) => 
   assertEquals(await f(1, { b: 9, c: 3 }, [4], 6, 7, 8), [1, 9, { c: 3 }, 4, [], 6, [7, 8]]);
 });
 
-capability("compile of a class, and of source", async ({ con }) => {
+capability("compile of a class", async ({ con }) => {
   const Point = await con.compile(
     class Point {
       x: number;
@@ -210,11 +277,30 @@ capability("compile of a class, and of source", async ({ con }) => {
     },
   );
   assertEquals(await new Point(4).double(), 8);
-  assertEquals(await con.compile("(a) => a * 2")(2), 4);
-  assertEquals(await con.compile("function named(n) { return n ? n * named(n - 1) : 1 }")(5), 120);
-  const error = await assertRejects(async () => await con.compile("(a => "), RemoteError);
-  assertEquals(error.type, "SyntaxError");
 });
+
+capability("compile of source", async ({ con, code, make }) => {
+  assertEquals(await make({ js: "(a) => a * 2", py: "lambda a: a * 2" })(2), 4);
+  assertEquals(
+    await make({
+      js: "function named(n) { return n ? n * named(n - 1) : 1 }",
+      py: "def named(n): return n * named(n - 1) if n else 1",
+    })(5),
+    120,
+  );
+  const Point = await make({
+    js: "class Point { constructor(x) { this.x = x } double() { return this.x * 2 } }",
+    py: `class Point:
+    def __init__(self, x): self.x = x
+    def double(self): return self.x * 2`,
+  });
+  assertEquals(await new Point(4).double(), 8);
+  const error = await assertRejects(
+    async () => await con.compile(code({ js: "(a => ", py: "lambda a: (" })),
+    RemoteError,
+  );
+  assertEquals(error.type, "SyntaxError");
+}, { needs: [] });
 
 capability("compile passes the values that a function closes over by name", async ({ con }) => {
   const factor = 3;
@@ -232,6 +318,27 @@ capability("compile passes the values that a function closes over by name", asyn
   await con.execute("let plus = 2", scope);
   assertEquals(await con.compile("() => base + plus", { scope })(), 42);
 });
+
+capability("compile of source takes the values that it names", async ({ con, code, row }) => {
+  const log: string[] = [];
+  const f = con.compile(
+    code({
+      js: "(n) => (note(`n=${n}`), n * factor)",
+      py: "def f(n):\n note('n=%d' % n)\n return n * factor",
+    }),
+    { scope: { factor: 3, note: (line: string) => void log.push(line) } },
+  );
+  assertEquals(await f(2), 6);
+  assertEquals(log, ["n=2"]);
+  const nothing = code({ js: "() => factor", py: "lambda: factor" });
+  const error = await assertRejects(async () => await con.compile(nothing)(), RemoteError);
+  assertEquals(error.type, row.runtime === "python" ? "NameError" : "ReferenceError");
+  assertStringIncludes(error.message, "factor");
+  const scope = con.scope({ base: 40 });
+  await con.execute("plus = 2", scope);
+  const sum = code({ js: "() => base + plus", py: "lambda: base + plus" });
+  assertEquals(await con.compile(sum, { scope })(), 42);
+}, { needs: [] });
 
 capability("native, bound and remote functions are not compiled", async ({ con }) => {
   assertThrows(() => con.compile(Math.max), TypeError, "native or bound");
@@ -266,33 +373,48 @@ capability("modules by name, with a slash, a path and a URL", async ({ con, guar
   await assertRejects(async () => await con.import(""), RemoteError, "a module has a name");
 });
 
+capability("modules by name, and those inside packages", async ({ con }) => {
+  const modules = con.modules as Anything;
+  assertEquals(await modules.os.path.join("a", "b"), "a/b");
+  assertEquals(await modules["os.path"].basename("/a/b"), "b");
+  assertEquals(await con.import("xml.dom.minidom").Node.ELEMENT_NODE, 1);
+  assertEquals(await modules.xml.dom.minidom.Node.TEXT_NODE, 3);
+  const error = await assertRejects(async () => await modules.no_such_module, RemoteError);
+  assertStringIncludes(error.message, "no_such_module");
+  await assertRejects(async () => await con.import(""), RemoteError);
+}, { needs: ["python"] });
+
 capability(
   "a module that was awaited is a reference whose functions are called",
-  async ({ con }) => {
-    const os = await con.modules.os;
-    assert(isRemote(os));
-    assertEquals(typeof await os.hostname(), "string");
+  async ({ con, row }) => {
+    const module: Anything = await con.modules[row.runtime === "python" ? "posixpath" : "path"];
+    assert(isRemote(module));
+    assertEquals(await module.join("a", "b"), "a/b");
   },
+  { needs: [] },
 );
 
-capability("globals is the remote global object", async ({ con }) => {
-  assertEquals(await con.globals.process!.pid, con.interpreter.pid);
-  assertEquals(await con.globals.Math.max(1, 2), 2);
+capability("globals is the remote global object", async ({ con, code, row }) => {
+  if (row.runtime !== "python") {
+    assertEquals(await con.globals.process!.pid, con.interpreter.pid);
+    assertEquals(await con.globals.Math.max(1, 2), 2);
+  } else assertEquals(await con.builtins.max(1, 2), 2);
   const scope = con.globals as Record<string, unknown>;
   await con.set(scope, "shared", 5);
   assertEquals(await con.eval("shared"), 5);
   await con.delete(scope, "shared");
-  assertEquals(await con.eval("typeof shared"), "undefined");
-});
+  const there = code({ js: "'shared' in globalThis", py: "'shared' in globals()" });
+  assertEquals(await con.eval(there), false);
+}, { needs: [] });
 
-capability("the interpreter says what it is", async ({ con, row }) => {
+capability("the interpreter says what it is", async ({ con, code, row }) => {
   const { runtime, version, pid, platform } = con.interpreter;
   assertEquals(runtime, row.runtime);
-  assertEquals(pid, await con.eval("process.pid"));
+  assertEquals(pid, await con.eval(code({ js: "process.pid", py: "__import__('os').getpid()" })));
   assert(/^\d+\.\d+/.test(version));
   assertEquals(platform, Deno.build.os);
   assertEquals(Deno.inspect(con), `Connection { ${runtime} ${version}, pid ${pid}, open }`);
-});
+}, { needs: [] });
 
 capability("reserved words are no variables of a scope", async ({ con }) => {
   const scope = con.scope();
@@ -302,9 +424,15 @@ capability("reserved words are no variables of a scope", async ({ con }) => {
   }
 });
 
-capability("stacks of evaluated code name no code of the agent's", async ({ con }) => {
-  await con.execute("function guilty() { throw new Error('x') }");
+capability("stacks of evaluated code name no code of the agent's", async ({ con, code, row }) => {
+  await con.execute(
+    code({
+      js: "function guilty() { throw new Error('x') }",
+      py: "def guilty(): raise Exception('x')",
+    }),
+  );
   const error = await assertRejects(async () => await con.eval("guilty()"), RemoteError);
   assertStringIncludes(error.remoteStack, "guilty");
-  assert(!/blob:|data:|pushy/.test(error.remoteStack), error.remoteStack);
-});
+  const own = row.runtime === "python" ? /pushy:agent/ : /blob:|data:|pushy/;
+  assert(!own.test(error.remoteStack), error.remoteStack);
+}, { needs: [] });

@@ -2,15 +2,19 @@ import { assertEquals, assertRejects } from "@std/assert";
 import type { CopyProgress, FileOptions } from "../../mod.ts";
 import { capability } from "../matrix.ts";
 
-const options = { needs: ["javascript", "same files"] } as const;
+const options = { needs: ["same files"] } as const;
 
-capability("putfile and getfile copy bytes as they are", async ({ con, guard }) => {
+capability("putfile and getfile copy bytes as they are", async ({ con, guard, make }) => {
   const bytes = crypto.getRandomValues(new Uint8Array(60_000));
   const [local, remote, back] = ["a", "b", "c"].map((name) => `${guard.folder}/${name}`);
   await Deno.writeFile(local!, bytes);
   const progress: CopyProgress[] = [];
   await con.putfile(local!, remote!, { onProgress: (p) => progress.push(p) });
-  assertEquals(await con.modules.fs.statSync(remote!).size, bytes.length);
+  const size = make({
+    js: "(path) => import('node:fs').then((fs) => fs.statSync(path).size)",
+    py: "lambda path: __import__('os').stat(path).st_size",
+  });
+  assertEquals(await size(remote!), bytes.length);
   await con.getfile(remote!, back!);
   assertEquals(await Deno.readFile(back!), bytes);
   assertEquals([progress.at(-1)!.bytes, progress.at(-1)!.total], [60_000, 60_000]);
@@ -31,7 +35,7 @@ capability("a copy that fails leaves the destination as it was", async ({ con, g
   assertEquals([...Deno.readDirSync(guard.folder)].map(({ name }) => name), ["target"]);
 }, options);
 
-capability("files go over the connection's streams", async ({ con, guard }) => {
+capability("files go over the connection's streams", async ({ con, guard, make }) => {
   // What the transports' own ways do not do.
   const streamed = { preserve: true };
   const put = (from: string, to: string, options?: FileOptions) =>
@@ -84,8 +88,11 @@ capability("files go over the connection's streams", async ({ con, guard }) => {
     "half-way",
   );
   assertEquals(await Deno.readTextFile(c!), "before");
-  const left = await con.compile("(f) => import('node:fs').then((fs) => fs.readdirSync(f))")(
+  const left = await make({
+    js: "(f) => import('node:fs').then((fs) => fs.readdirSync(f))",
+    py: "lambda f: __import__('os').listdir(f)",
+  })(
     guard.folder,
   );
   assertEquals(left.sort(), ["a", "b", "c"]);
-}, options);
+}, { needs: [...options.needs, "agent's files"] });

@@ -14,15 +14,24 @@ export async function roundTrips<T>(
 export async function until(con: TestConnection, condition: () => boolean): Promise<void> {
   for (let i = 0; i < 2000; i++) {
     if (condition()) return;
-    await con.eval("new Promise((resolve) => setTimeout(resolve, 1))");
+    await pause(con, 1);
   }
   throw new Error(`This never came to hold: ${condition}`);
+}
+
+/** Lets the remote side wait. */
+async function pause(con: TestConnection, ms: number): Promise<void> {
+  await con.eval(
+    con.interpreter.runtime === "python"
+      ? `__import__("time").sleep(${ms / 1000})`
+      : `new Promise((resolve) => setTimeout(resolve, ${ms}))`,
+  );
 }
 
 /** Lets everything that is under way arrive, on both sides. */
 export async function settle(con: TestConnection): Promise<void> {
   for (let i = 0; i < 5; i++) {
-    await con.eval("new Promise((resolve) => setTimeout(resolve))");
+    await pause(con, 0);
     await new Promise((resolve) => setTimeout(resolve));
   }
 }

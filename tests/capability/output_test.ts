@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { capability, type Feature, type Peer } from "../matrix.ts";
+import { type Anything, capability, type Feature, type Peer, peerOf } from "../matrix.ts";
 import { until } from "./observe.ts";
 
 /** Sinks that keep what is written to them. */
@@ -23,25 +23,35 @@ function printing(
   capability(name, async ({ row, guard }) => {
     const { text, stdout, stderr } = recorder();
     await using con = await row.connect(guard, { stdout, stderr });
-    await test({ row, con, guard, make: ({ js }) => con.compile(js) }, text);
+    await test(peerOf(row, con, guard), text);
   }, { needs, connect: { stdout: "null" } });
 }
 
 printing(
   "what is printed arrives, in order",
-  async ({ con }, text) => {
-    const result = await con.eval(`
+  async ({ con, code, row }, text) => {
+    const result = await con.eval(code({
+      js: `
     console.log("one", { a: [1] });
     process.stdout.write("two\\n");
     console.error("bad");
     process.stderr.write("worse\\n");
     console.log("three")
-  `);
-    assertEquals(result, undefined);
+  `,
+      py: `
+import sys
+print("one", {"a": [1]})
+sys.stdout.write("two\\n")
+print("bad", file=sys.stderr)
+sys.stderr.write("worse\\n")
+print("three")`,
+    }));
+    assertEquals(result, row.runtime === "python" ? null : undefined);
     await until(con, () => text.stdout.endsWith("three\n") && text.stderr.endsWith("worse\n"));
-    assertEquals(text.stdout.replaceAll(/[\s,]+/g, ""), "one{a:[1]}twothree");
+    assertEquals(text.stdout.replaceAll(/[\s,']+/g, ""), "one{a:[1]}twothree");
     assertEquals(text.stderr, "bad\nworse\n");
   },
+  [],
 );
 
 printing("every way to print is caught", async ({ con, row }, text) => {
@@ -68,15 +78,25 @@ printing("every way to print is caught", async ({ con, row }, text) => {
   assertEquals(text.stderr, "error\n");
 });
 
-printing("a megabyte at once disturbs nothing", async ({ con }, text) => {
-  assertEquals(await con.eval(`(console.log("x".repeat(1 << 20)), 7)`), 7);
+printing("a megabyte at once disturbs nothing", async ({ con, code }, text) => {
+  assertEquals(
+    await con.eval(
+      code({ js: `(console.log("x".repeat(1 << 20)), 7)`, py: `(print("x" * (1 << 20)), 7)[1]` }),
+    ),
+    7,
+  );
   await until(con, () => text.stdout.length === (1 << 20) + 1);
   assertEquals(
-    await con.eval(`(process.stdout.write(new Uint8Array(1 << 20).fill(121)), 8)`),
+    await con.eval(
+      code({
+        js: `(process.stdout.write(new Uint8Array(1 << 20).fill(121)), 8)`,
+        py: `(__import__("sys").stdout.buffer.write(b"y" * (1 << 20)), 8)[1]`,
+      }),
+    ),
     8,
   );
   await until(con, () => text.stdout.length === (2 << 20) + 1);
-});
+}, []);
 
 printing(
   "a child that inherits standard output arrives on standard error",
@@ -96,6 +116,14 @@ printing(
   ["javascript", "inherited descriptors"],
 );
 
+printing("a child's output arrives where it was written to", async ({ con }, text) => {
+  const { subprocess } = con.modules as Anything;
+  const script = "echo from the child; echo again >&2; cat; echo end";
+  assertEquals(await subprocess.call(["sh", "-c", script]), 0);
+  await until(con, () => text.stdout.endsWith("end\n") && text.stderr !== "");
+  assertEquals([text.stdout, text.stderr], ["from the child\nend\n", "again\n"]);
+}, ["python", "inherited descriptors"]);
+
 printing("a megabyte of a synchronous child does not deadlock", async ({ con }, text) => {
   const { child_process } = con.modules;
   const result = child_process.spawnSync(
@@ -108,25 +136,52 @@ printing("a megabyte of a synchronous child does not deadlock", async ({ con }, 
   assertEquals(await con.eval("5"), 5);
 }, ["javascript", "inherited descriptors"]);
 
-capability("what goes to this program's own output is there before the result", async ({ con }) => {
-  const written: string[] = [];
-  const { writeSync } = Deno.stdout;
-  Deno.stdout.writeSync = (bytes) => written.push(new TextDecoder().decode(bytes)) && bytes.length;
-  try {
-    await con.eval("(console.log('a'), process.stdout.write('b\\n'), 1)");
-    assertEquals(written.join(""), "a\nb\n");
-  } finally {
-    Deno.stdout.writeSync = writeSync;
-  }
-});
+printing("a megabyte of a child that is waited for does not deadlock", async ({ con }, text) => {
+  const script =
+    "head -c 1048576 /dev/zero | tr '\\0' z; head -c 1048576 /dev/zero | tr '\\0' y >&2";
+  const { subprocess } = con.modules as Anything;
+  assertEquals(await subprocess.call(["sh", "-c", script]), 0);
+  await until(con, () => text.stdout.length === 1 << 20 && text.stderr.length === 1 << 20);
+  assertEquals(await con.eval("5"), 5);
+}, ["python", "inherited descriptors"]);
 
-capability("output may be dropped", async ({ con }) => {
-  assertEquals(await con.eval("(console.log('unseen'), console.error('unseen'), 1)"), 1);
-}, { connect: { stdout: "null", stderr: "null" } });
+capability(
+  "what goes to this program's own output is there before the result",
+  async ({ con, code }) => {
+    const written: string[] = [];
+    const { writeSync } = Deno.stdout;
+    Deno.stdout.writeSync = (bytes) =>
+      written.push(new TextDecoder().decode(bytes)) && bytes.length;
+    try {
+      await con.eval(
+        code({
+          js: "(console.log('a'), process.stdout.write('b\\n'), 1)",
+          py: "(print('a'), __import__('sys').stdout.write('b\\n'), 1)[2]",
+        }),
+      );
+      assertEquals(written.join(""), "a\nb\n");
+    } finally {
+      Deno.stdout.writeSync = writeSync;
+    }
+  },
+  { needs: [] },
+);
+
+capability("output may be dropped", async ({ con, code }) => {
+  assertEquals(
+    await con.eval(
+      code({
+        js: "(console.log('unseen'), console.error('unseen'), 1)",
+        py: "(print('unseen'), __import__('os').write(2, b'unseen'), 1)[2]",
+      }),
+    ),
+    1,
+  );
+}, { needs: [], connect: { stdout: "null", stderr: "null" } });
 
 capability(
   "a slow reader of output holds up the remote, not the memory",
-  async ({ row, guard }) => {
+  async ({ row, guard, code }) => {
     const gate = Promise.withResolvers<void>();
     let taken = 0;
     const stdout = new WritableStream<Uint8Array>({
@@ -137,12 +192,15 @@ capability(
     });
     await using con = await row.connect(guard, { stdout, limits: { outputBytes: 1 << 20 } });
     const total = 24 << 20;
-    const printed = con.eval(`(async () => {
+    const printed = con.eval(code({
+      js: `(async () => {
     for (let i = 0; i < 24; i++) {
       process.stdout.write("x".repeat(1 << 20));
       await new Promise((resolve) => setTimeout(resolve));
     }
-  })()`).then(() => {});
+  })()`,
+      py: "for _ in range(24): __import__('sys').stdout.write('x' * (1 << 20))",
+    })).then(() => {});
     let received = -1;
     while (received !== con.stats.bytesReceived) {
       received = con.stats.bytesReceived;
@@ -153,5 +211,5 @@ capability(
     await printed;
     await until(con, () => taken === total);
   },
-  { connect: { stdout: "null" } },
+  { needs: [], connect: { stdout: "null" } },
 );

@@ -46,6 +46,35 @@ capability("a stream of this side is read there", async ({ make }) => {
   assertEquals(await total(ReadableStream.from([1, 2, 3])), 6);
 });
 
+capability("a stream of this side is a file there", async ({ make }) => {
+  const size = await make({
+    py: "lambda s: sum(len(c) for c in iter(lambda: s.read(65536), b''))",
+  });
+  const bytes = new ReadableStream({
+    type: "bytes",
+    start(controller) {
+      for (let i = 0; i < 50; i++) controller.enqueue(new Uint8Array(100_000));
+      controller.close();
+    },
+  });
+  assertEquals(await size(bytes), 5_000_000);
+  const sum = await make({ py: "lambda s: sum(s)" });
+  assertEquals(await sum(ReadableStream.from([1, 2, 3])), 6);
+  const caught = await make({
+    py: `def f(s):
+    try:
+        for _ in s: pass
+    except Exception as e: return [type(e).__name__, str(e)]`,
+  })(
+    new ReadableStream({
+      start(controller) {
+        controller.error(new TypeError("broken here"));
+      },
+    }),
+  );
+  assertEquals(caught, ["TypeError", "broken here"]);
+}, { needs: ["python"] });
+
 capability("a sink of either side takes what the other writes", async ({ con, make }) => {
   const heard: unknown[] = [];
   let closed = false;
@@ -97,10 +126,15 @@ capability("cancelling and failing reach the other end, with the reason", async 
   assertEquals(caught, ["TypeError", "broken here"]);
 });
 
-capability("a stream stays usable after the call that brought it", async ({ con }) => {
+capability("a stream stays usable after the call that brought it", async ({ con, code }) => {
   const scope = con.scope();
   await con.execute(
-    "function follow(sink) { w = sink.getWriter(); return 'following' }; async function say(x) { await w.write(x) }",
+    code({
+      js:
+        "function follow(sink) { w = sink.getWriter(); return 'following' }; async function say(x) { await w.write(x) }",
+      py:
+        "def follow(sink):\n global w\n w = sink\n return 'following'\ndef say(x): w.write(x.encode())",
+    }),
     scope,
   );
   const heard: unknown[] = [];
@@ -111,8 +145,11 @@ capability("a stream stays usable after the call that brought it", async ({ con 
   await scope.say("one");
   await scope.say("two");
   await until(con, () => heard.length === 2);
-  assertEquals(heard, ["one", "two"]);
-});
+  const texts = heard.map((chunk) =>
+    chunk instanceof Uint8Array ? new TextDecoder().decode(chunk) : chunk
+  );
+  assertEquals(texts, ["one", "two"]);
+}, { needs: [] });
 
 capability("a slow reader holds the writer back", async ({ con }) => {
   await con.execute("made = 0");
@@ -131,11 +168,22 @@ capability("a slow reader holds the writer back", async ({ con }) => {
   await reader.cancel();
 });
 
-capability("remote generators are iterated here", async ({ con }) => {
+capability("remote generators are iterated here", async ({ con, code }) => {
   const scope = con.scope();
   await con.execute(
-    "log = []; function* count(n) { try { for (let i = 0; i < n; i++) yield i } finally { log.push('done') } }" +
-      "\nasync function* slow() { yield 'a'; yield { b: [1] }; return 'end' }",
+    code({
+      js:
+        "log = []; function* count(n) { try { for (let i = 0; i < n; i++) yield i } finally { log.push('done') } }" +
+        "\nasync function* slow() { yield 'a'; yield { b: [1] }; return 'end' }",
+      py: `log = []
+def count(n):
+    try:
+        for i in range(n): yield i
+    finally: log.append('done')
+async def slow():
+    yield 'a'
+    yield {'b': [1]}`,
+    }),
     scope,
   );
   assertEquals(await collect(scope.count(5)), [0, 1, 2, 3, 4]);
@@ -145,11 +193,17 @@ capability("remote generators are iterated here", async ({ con }) => {
   }
   assertEquals(await con.eval("log", scope), ["done", "done"]);
   assertEquals((await collect(scope.count(100_000))).length, 100_000);
-});
+}, { needs: [] });
 
-capability("an iterator's error comes at its item", async ({ con }) => {
+capability("an iterator's error comes at its item", async ({ con, code }) => {
   const scope = con.scope();
-  await con.execute("function* f() { yield 1; yield 2; throw new RangeError('third') }", scope);
+  await con.execute(
+    code({
+      js: "function* f() { yield 1; yield 2; throw new RangeError('third') }",
+      py: "def f():\n yield 1\n yield 2\n raise ValueError('third')",
+    }),
+    scope,
+  );
   const seen: unknown[] = [];
   await assertRejects(
     async () => {
@@ -159,17 +213,26 @@ capability("an iterator's error comes at its item", async ({ con }) => {
     "third",
   );
   assertEquals(seen, [1, 2]);
-});
+}, { needs: [] });
 
-capability("anything iterable over there can be iterated here", async ({ con }) => {
+capability("anything iterable over there can be iterated here", async ({ con, code }) => {
   assertEquals(await collect(con.eval("[1, 2, 3]")), [1, 2, 3]);
-  assertEquals(await collect(con.eval("new Map([['a', 1]])")), [["a", 1]]);
-  await con.execute("class Bag { *[Symbol.iterator]() { yield 1; yield 2 } }");
-  assertEquals(await collect(con.eval("new Bag")), [1, 2]);
-  const bag = await con.eval("new Bag");
+  assertEquals(
+    await collect(con.eval(code({ js: "new Map([['a', 1]])", py: "{'a': 1}.items()" }))),
+    [["a", 1]],
+  );
+  await con.execute(
+    code({
+      js: "class Bag { *[Symbol.iterator]() { yield 1; yield 2 } }",
+      py: "class Bag:\n def __iter__(self):\n  yield 1\n  yield 2",
+    }),
+  );
+  const bagSource = code({ js: "new Bag", py: "Bag()" });
+  assertEquals(await collect(con.eval(bagSource)), [1, 2]);
+  const bag = await con.eval(bagSource);
   assertEquals(await collect(bag), [1, 2]);
   await assertRejects(() => collect(con.eval("5")), RemoteError, "not iterable");
-});
+}, { needs: [] });
 
 capability("a generator of this side is iterated there", async ({ make }) => {
   const log: string[] = [];
@@ -182,30 +245,42 @@ capability("a generator of this side is iterated there", async ({ make }) => {
   }
   const sum = await make({
     js: "async (it) => { let n = 0; for await (const x of it) n += x; return n }",
+    py: "lambda it: sum(it)",
   });
   assertEquals(await sum(numbers()), 45);
   const first = await make({
     js: "async (it) => { for await (const x of it) if (x === 2) return x }",
+    py: "def first(it):\n with it:\n  for x in it:\n   if x == 2: return x",
   });
   assertEquals(await first(numbers()), 2);
   assertEquals(log, ["done", "done"]);
-});
+}, { needs: [] });
 
-capability("a signal that is passed is a live signal there", async ({ con, make }) => {
+capability("a signal that is passed is a live signal there", async ({ con, make, row }) => {
   const wait = await make({
     js:
       "(signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))",
+    py: "lambda signal: (signal.wait(), signal.reason)[1]",
   });
   const controller = new AbortController();
-  const waiting = wait(controller.signal).then(() => "no", (reason: unknown) => reason);
+  const waiting = wait(controller.signal).then(
+    (value: unknown) => row.runtime === "python" ? value : "no",
+    (reason: unknown) => reason,
+  );
   await con.eval("1");
   controller.abort("stop now");
   assertEquals(await waiting, "stop now");
-  const aborted = await make({ js: "(s) => [s.aborted, s.reason]" })(AbortSignal.abort("before"));
+  const aborted = await make({
+    js: "(s) => [s.aborted, s.reason]",
+    py: "lambda s: [s.aborted, s.reason]",
+  })(AbortSignal.abort("before"));
   assertEquals(aborted, [true, "before"]);
   const { signal } = controller;
-  assertEquals(await make({ js: "(a, b) => a === b" })(signal, signal), true);
-});
+  assertEquals(
+    await make({ js: "(a, b) => a === b", py: "lambda a, b: a is b" })(signal, signal),
+    true,
+  );
+}, { needs: [] });
 
 capability("a remote signal is live here", async ({ con }) => {
   await con.execute("controller = new AbortController");
@@ -217,26 +292,36 @@ capability("a remote signal is live here", async ({ con }) => {
   assertEquals(await promise, "over");
 });
 
-capability("with({ signal, timeout }) ends calls, and the connection goes on", async ({ con }) => {
-  const never = "new Promise(() => {})";
-  const late = await assertRejects(async () => await con.with({ timeout: 20 }).eval(never), Error);
-  assertEquals(late.name, "TimeoutError");
-  const controller = new AbortController();
-  const bound = con.with({ signal: controller.signal });
-  const pending = assertRejects(async () => await bound.eval(never), Error, "mine");
-  controller.abort(new Error("mine"));
-  await pending;
-  await assertRejects(async () => await bound.eval("1"), Error, "mine");
-  assertEquals(await con.eval("1"), 1);
-  assertEquals(con.stats.pending, 0);
-});
+capability(
+  "with({ signal, timeout }) ends calls, and the connection goes on",
+  async ({ con, code }) => {
+    const never = code({
+      js: "new Promise(() => {})",
+      py: "[__import__('time').sleep(0.001) for _ in iter(int, 1)]",
+    });
+    const late = await assertRejects(
+      async () => await con.with({ timeout: 20 }).eval(never),
+      Error,
+    );
+    assertEquals(late.name, "TimeoutError");
+    const controller = new AbortController();
+    const bound = con.with({ signal: controller.signal });
+    const pending = assertRejects(async () => await bound.eval(never), Error, "mine");
+    controller.abort(new Error("mine"));
+    await pending;
+    await assertRejects(async () => await bound.eval("1"), Error, "mine");
+    assertEquals(await con.eval("1"), 1);
+    assertEquals(con.stats.pending, 0);
+  },
+  { needs: [] },
+);
 
 capability("big values cross while small calls go on", async ({ con, make }) => {
   const size = 48 << 20;
   const big = new Uint8Array(size);
   crypto.getRandomValues(big.subarray(0, 65536));
   big.set(big.subarray(0, 65536), size - 65536);
-  const echo = await make({ js: "(x) => x" });
+  const echo = await make({ js: "(x) => x", py: "lambda x: x" });
   let arrived = false;
   const back = echo(big).then((value: Uint8Array) => {
     arrived = true;
@@ -254,19 +339,19 @@ capability("big values cross while small calls go on", async ({ con, make }) => 
     value.subarray(size - 1000).every((byte: number, i: number) => byte === big[size - 1000 + i]),
   );
   assert(small > 5, `${small} small calls while it crossed`);
-});
+}, { needs: [] });
 
-capability("a value beyond limits.valueBytes is refused by name", async ({ con, make }) => {
-  const echo = await make({ js: "(x) => x.length" });
+capability("a value beyond limits.valueBytes is refused by name", async ({ con, code, make }) => {
+  const echo = await make({ js: "(x) => x.length", py: "lambda x: len(x)" });
   await assertRejects(
     async () => await echo(new Uint8Array(2_000_000)),
     TypeError,
     "limits.valueBytes is 1000000",
   );
   await assertRejects(
-    async () => await con.eval("new Uint8Array(2_000_000)"),
+    async () => await con.eval(code({ js: "new Uint8Array(2_000_000)", py: "bytes(2_000_000)" })),
     Error,
     "limits.valueBytes is 1000000",
   );
   assertEquals(await con.eval("1"), 1);
-}, { connect: { limits: { valueBytes: 1_000_000 } } });
+}, { needs: [], connect: { limits: { valueBytes: 1_000_000 } } });

@@ -25,23 +25,26 @@ const VALUES: [name: string, value: unknown][] = [
   ["minus zero", -0],
   ["NaN", NaN],
   ["infinities", [Infinity, -Infinity]],
-  ["bigints", [0n, -1n, 2n ** 64n, BigInt("9".repeat(10_000))]],
+  ["big integers", [2n ** 53n, -(2n ** 64n), BigInt("9".repeat(10_000))]],
   ["an array", [1, "a", [], [[]]]],
   ["an object", { a: 1, "b c": { d: [] } }],
   ["a key of __proto__", JSON.parse('{"__proto__": {"x": 1}, "y": 2}')],
-  ["a Map", new Map<unknown, unknown>([["a", 1], [{ k: 1 }, new Map()]])],
+  ["a Map", new Map<unknown, unknown>([["a", 1], [2, new Map([[true, null]])]])],
   ["a Set", new Set([1, "a", new Set([2])])],
   ["a Date", new Date(1234567890123)],
-  ["an invalid Date", new Date(NaN)],
   ["bytes", new Uint8Array([0, 1, 255])],
   ["an empty array of bytes", new Uint8Array(0)],
-  ["an ArrayBuffer", new Uint8Array([1, 2]).buffer],
   ["floats", new Float64Array([1.5, -0, NaN])],
   ["big integers of 64 bits", new BigUint64Array([2n ** 63n])],
 ];
 
 const JAVASCRIPT_VALUES: [name: string, value: unknown][] = [
   ["undefined", undefined],
+  ["small bigints", [0n, -1n]],
+  ["an ArrayBuffer", new Uint8Array([1, 2]).buffer],
+  ["an invalid Date", new Date(NaN)],
+  ["a Map whose keys are objects", new Map([[{ k: 1 }, new Map()]])],
+  ["a Map whose keys are texts", new Map([["a", 1]])],
   ["undefined in an object", { a: undefined, b: [undefined] }],
   ["a RegExp", /a\/b[/]"/giu],
   ["a URL", new URL("https://user@example.com/ä?q#h")],
@@ -71,6 +74,36 @@ capability("values are what they say they are, over there", async ({ make }) => 
   );
 });
 
+capability("values are what they say they are, in Python", async ({ make }) => {
+  const kinds = make({ py: "lambda *all: [type(x).__name__ for x in all]" });
+  assertEquals(
+    await kinds([], {}, new Map(), new Set(), new Date(), new Uint8Array(1), new ArrayBuffer(1)),
+    ["list", "dict", "dict", "set", "datetime", "bytes", "bytearray"],
+  );
+  assertEquals(await kinds(1, 1.5, -0, 2n ** 70n, "a", true, null, undefined), [
+    "int",
+    "float",
+    "float",
+    "int",
+    "str",
+    "bool",
+    "NoneType",
+    "NoneType",
+  ]);
+}, { needs: ["python"] });
+
+capability("what Python has no value for arrives as the nearest", async ({ make }) => {
+  const echo = await make(ECHO);
+  // deno-lint-ignore no-sparse-arrays
+  assertEquals(await echo([undefined, , 1]), [null, null, 1]);
+  assertEquals(await echo([0n, new URL("https://a.example/b?c")]), [0, "https://a.example/b?c"]);
+  assertEquals(await echo(new DataView(new Uint8Array([1, 2]).buffer)), new Uint8Array([1, 2]));
+  assertEquals(await echo({ [Symbol.for("key")]: 1, a: 2 }), { a: 2 });
+  assertEquals(await echo(new Map([["a", 1]])), { a: 1 });
+  assertEquals(await echo(new Date(NaN)), null);
+  assertEquals(await echo(new Uint8Array([1, 2]).buffer), new Uint8Array([1, 2]));
+}, { needs: ["python"] });
+
 capability("cycles and shared references are kept", async ({ make }) => {
   const shared = { n: 1 };
   const cycle: Record<string, unknown> = { list: [shared, shared] };
@@ -78,9 +111,12 @@ capability("cycles and shared references are kept", async ({ make }) => {
   const back = await make(ECHO)(cycle);
   assertStrictEquals(back.self, back);
   assertStrictEquals(back.list[0], back.list[1]);
-  const seen = make({ js: "(x) => [x.self === x, x.list[0] === x.list[1]]" });
+  const seen = make({
+    js: "(x) => [x.self === x, x.list[0] === x.list[1]]",
+    py: "lambda x: [x['self'] is x, x['list'][0] is x['list'][1]]",
+  });
   assertEquals(await seen(cycle), [true, true]);
-});
+}, { needs: [] });
 
 capability("holes stay holes", async ({ make }) => {
   // deno-lint-ignore no-sparse-arrays
@@ -94,7 +130,7 @@ capability("of a view only what it shows travels", async ({ con, make }) => {
   const back = await make(ECHO)(whole.subarray(10, 20));
   assertEquals([back.length, back.buffer.byteLength], [10, 10]);
   assert(con.stats.bytesSent - before < 1000);
-});
+}, { needs: [] });
 
 capability("strings and structures of a megabyte", async ({ make }) => {
   const echo = await make(ECHO);
@@ -104,13 +140,13 @@ capability("strings and structures of a megabyte", async ({ make }) => {
   assertEquals(await echo(rows), rows);
   const mixed = rows.map((row) => ({ ...row, at: new Date(row.id) }));
   assertEquals(await echo(mixed), mixed);
-});
+}, { needs: [] });
 
 capability("an object without a prototype arrives as a plain one", async ({ make }) => {
   const back = await make(ECHO)(Object.assign(Object.create(null), { a: 1 }));
   assertEquals(Object.getPrototypeOf(back), Object.prototype);
   assertEquals(back, { a: 1 });
-});
+}, { needs: [] });
 
 capability("errors that are passed are values", async ({ make }) => {
   const cause = new RangeError("inner");
@@ -118,50 +154,75 @@ capability("errors that are passed are values", async ({ make }) => {
   const seen = await make({
     js:
       "(e) => [e instanceof TypeError, e.message, e.code, e.errno, e.cause instanceof RangeError]",
+    py:
+      "lambda e: [isinstance(e, TypeError), str(e), e.code, e.errno, e.__cause__.type == 'RangeError']",
   })(error);
   assertEquals(seen, [true, "outer", "E_X", 3, true]);
   const back = await make(ECHO)(error);
   assertInstanceOf(back, TypeError);
   assertInstanceOf(back.cause, RangeError);
   assertEquals((back as TypeError & { code: string }).code, "E_X");
-});
+}, { needs: [] });
 
-capability("what is no data is a reference: functions, instances, modules", async ({ con }) => {
-  const { f, instance, list, plain } = await con.eval(
-    "({ f() {}, instance: new (class Car {}), list: [Symbol('own')], plain: { a: 1 } })",
+capability(
+  "what is no data is a reference: functions, instances, modules",
+  async ({ con, code, row }) => {
+    const { f, instance, list, plain } = await con.eval(
+      code({
+        js: "({ f() {}, instance: new (class Car {}), list: [Symbol('own')], plain: { a: 1 } })",
+        py:
+          "{'f': lambda: 1, 'instance': type('Car', (), {})(), 'list': [object()], 'plain': {'a': 1}}",
+      }),
+    );
+    assert(isRemote(f) && isRemote(instance) && isRemote(list[0]));
+    assert(!isRemote(plain));
+    assert(isRemote(await con.modules.os));
+    if (row.runtime === "python") return;
+    assert(isRemote(await con.eval("new WeakMap")));
+    assert(isRemote(await con.eval("new Proxy({}, { getPrototypeOf: () => Array.prototype })")));
+  },
+  { needs: [] },
+);
+
+capability("an object with a callable then arrives as a reference", async ({ con, code }) => {
+  const box = await con.eval(
+    code({
+      js: "({ box: { then: (f) => f('hooked'), own: 1 } })",
+      py: "{'box': {'then': lambda f: f('hooked'), 'own': 1}}",
+    }),
   );
-  assert(isRemote(f) && isRemote(instance) && isRemote(list[0]));
-  assert(!isRemote(plain));
-  assert(isRemote(await con.modules.os));
-  assert(isRemote(await con.eval("new WeakMap")));
-  assert(isRemote(await con.eval("new Proxy({}, { getPrototypeOf: () => Array.prototype })")));
-});
-
-capability("an object with a callable then arrives as a reference", async ({ con }) => {
-  const box = await con.eval("({ box: { then: (f) => f('hooked'), own: 1 } })");
   assert(isRemote(box.box));
   assertEquals(await box.box.own, 1);
-});
+}, { needs: [] });
 
-capability("byRef passes data by reference, copy fetches it", async ({ con, make }) => {
+capability("byRef passes data by reference, copy fetches it", async ({ con, code, make }) => {
   const config = { port: 1 };
-  const seen = await make({ js: "async (c) => [await c.port, await c.name]" })(
+  const seen = await make({
+    js: "async (c) => [await c.port, await c.name]",
+    py: "lambda c: [c.port, c.name]",
+  })(
     byRef(Object.assign(config, { name: "x" }), { fields: true }),
   );
   assertEquals(seen, [1, "x"]);
-  await make({ js: "async (c) => { c.port = 8080; await c.port }" })(
+  await make({ js: "async (c) => { c.port = 8080; await c.port }", py: "def f(c): c.port = 8080" })(
     byRef(config, { fields: true, writable: true }),
   );
   assertEquals(config.port, 8080);
   await assertRejects(
-    async () => await make({ js: "async (c) => await c.port" })(byRef({ port: 1 })),
+    async () =>
+      await make({ js: "async (c) => await c.port", py: "lambda c: c.port()" })(byRef({ port: 1 })),
     Error,
     "it was not passed",
   );
-  await con.execute("class Job { constructor() { this.id = 7; this.tags = ['a'] } }");
-  const job = await con.eval("new Job");
+  await con.execute(
+    code({
+      js: "class Job { constructor() { this.id = 7; this.tags = ['a'] } }",
+      py: "class Job:\n def __init__(self): self.id = 7; self.tags = ['a']",
+    }),
+  );
+  const job = await con.eval(code({ js: "new Job", py: "Job()" }));
   assertEquals(await copy(job), { id: 7, tags: ["a"] });
-});
+}, { needs: [] });
 
 capability("a value that cannot cross is refused before a byte is sent", async ({ con, make }) => {
   const echo = await make(ECHO);
@@ -196,12 +257,20 @@ capability("a value that cannot cross is refused before a byte is sent", async (
   await assertRejects(async () => await echo(deep), UncrossableError, "limits.depth");
   assertEquals(con.stats.bytesSent, before);
   assertEquals(con.stats.localRefs, 0);
-});
+}, { needs: [] });
 
-capability("a result that cannot cross is the call's error", async ({ con }) => {
+capability("a result that cannot cross is the call's error", async ({ con, code, row }) => {
   const error = await assertRejects(
-    async () => await con.eval("({ a: { get b() { throw new Error('trap') } } })"),
+    async () =>
+      await con.eval(code({
+        js: "({ a: { get b() { throw new Error('trap') } } })",
+        py: "deep = 0\nfor _ in range(1000): deep = {'deep': deep}\ndeep",
+      })),
     Error,
   );
-  assertStringIncludes(error.message, "the result.a.b");
-});
+  assertStringIncludes(
+    error.message,
+    row.runtime === "python" ? "limits.depth" : "the result.a.b",
+  );
+  assertEquals(await con.eval("1"), 1);
+}, { needs: [] });
