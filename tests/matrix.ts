@@ -125,7 +125,7 @@ function daemon(
 
 function ssh(
   name: string,
-  runtime: "deno" | "node",
+  runtime: "deno" | "node" | "python",
   useNative: boolean,
   programs: ProgramName[],
 ): Row {
@@ -135,13 +135,15 @@ function ssh(
     runtime,
     requirement: requires("sshd", "ssh-keygen", ...programs),
     lacks: {
-      python: "it runs JavaScript",
+      ...runtime === "python"
+        ? { javascript: "it runs Python", "agent's files": "Python's agent has none yet" }
+        : { python: "it runs JavaScript" },
       "same files": "a copy goes over SFTP, whose own tests are beside its transport",
     },
     connect: (guard, options = {}) =>
       connect(`ssh:127.0.0.1:${daemons.ssh!.port}`, {
         runtime,
-        interpreter: runtime === "deno" ? Deno.execPath() : findProgram("node"),
+        interpreter: runtime === "deno" ? Deno.execPath() : findProgram(programs[0]!),
         useNative,
         identityFile: daemons.ssh!.key,
         knownHosts: daemons.ssh!.knownHosts,
@@ -178,6 +180,7 @@ export const ROWS: readonly Row[] = [
   ),
   ssh("ssh", "deno", true, ["ssh"]),
   ssh("ssh2", "node", false, ["node"]),
+  ssh("ssh", "python", true, ["python3", "ssh"]),
   {
     ...daemon("smb", SHARED, [], ({ smb }) => ["smb:127.0.0.1", { ...smb }]),
     transport: "smb",
