@@ -18,7 +18,7 @@ export interface Limits {
   references: number;
   /** How many calls of the peer may be under way, or answered and not yet taken. Default: 1 000 000. */
   pendingCalls: number;
-  /** How many bytes of answers the peer may leave untaken before it makes the next call. Default: 1 GiB. */
+  /** How many bytes of answers the peer may leave untaken before it makes the next call. Default: 4 GiB. */
   answerBytes: number;
   /** How many streams and iterators of the peer may be open. Default: 100 000. */
   channels: number;
@@ -36,7 +36,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   depth: 500,
   references: 4_000_000,
   pendingCalls: 1_000_000,
-  answerBytes: 2 ** 30,
+  answerBytes: 2 ** 32,
   channels: 100_000,
   streamWindow: 16 << 20,
   outputBytes: 4 << 20,

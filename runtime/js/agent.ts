@@ -58,8 +58,13 @@ export async function start(loaded: Loaded): Promise<void> {
       const { frameBytes, valueBytes, depth, streamWindow } = resolveLimits(settings.limits);
       Object.assign(session.limits, { frameBytes, valueBytes, depth, streamWindow });
     },
-    onClose: (reason) =>
-      finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message)),
+    onClose(reason) {
+      const end = () =>
+        finish(reason instanceof ConnectionClosedError || /closed/.test(reason.message));
+      // The last message says why; a peer that does not take it must not keep the process.
+      session.written.then(end);
+      setTimeout(end, 500);
+    },
   });
   await wires.write(encoder.encode(banner()));
   captureOutput((descriptor, bytes) => {
