@@ -1,5 +1,5 @@
 /**
- * The bench of a slow link: 50 ms each way... and 200 Mbit/s, streams in both directions, and calls that need one round trip.
+ * The bench of a slow link, of 200 Mbit/s and a round trip of 50 ms: streams in both directions, and a call.
  *
  * @module
  */
@@ -74,4 +74,4 @@ export async function slowLink(): Promise<Row[]> {
   return rows;
 }
 
-if (import.meta.main) print("A link with 50 ms and 200 Mbit/s", await slowLink());
+if (import.meta.main) print("A link of 200 Mbit/s with a round trip of 50 ms", await slowLink());
