@@ -19,6 +19,7 @@ export function spawnRaw(...args: string[]) {
   const reader = process.stdout.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(128 << 10);
   return {
+    pid: process.pid,
     write: (bytes: Uint8Array) => writer.write(bytes),
     async read(): Promise<number> {
       const { value } = await reader.read(new Uint8Array(buffer));

@@ -31,10 +31,8 @@ export function openSource(transport: BaseTransport): Source {
   if (channel) {
     const buffer = new Uint8Array(128 << 10);
     return {
-      async read() {
-        const length = await channel.read(buffer);
-        return length === null ? null : buffer.subarray(0, length);
-      },
+      read: () =>
+        channel.read(buffer).then((length) => length === null ? null : buffer.subarray(0, length)),
       cancel() {},
     };
   }
@@ -42,11 +40,11 @@ export function openSource(transport: BaseTransport): Source {
     const reader = transport.stdout.getReader({ mode: "byob" });
     let buffer = new ArrayBuffer(128 << 10);
     return {
-      async read() {
-        const { done, value } = await reader.read(new Uint8Array(buffer));
-        if (value) buffer = value.buffer as ArrayBuffer;
-        return done ? null : value!;
-      },
+      read: () =>
+        reader.read(new Uint8Array(buffer)).then(({ done, value }) => {
+          if (value) buffer = value.buffer as ArrayBuffer;
+          return done ? null : value!;
+        }),
       cancel: () => dismiss(reader),
     };
   } catch {
@@ -144,6 +142,8 @@ export interface LinkOptions {
 /** Joins a session and a transport until one of them ends. */
 export class Link {
   readonly #options: LinkOptions;
+  /** Has anything come since the last look? To ask for the time at each arrival would be dear. */
+  #heard = false;
   #lastSeen = performance.now();
   #lastWatch = performance.now();
   #pinged: number | undefined;
@@ -215,7 +215,7 @@ export class Link {
   }
 
   #seen(): void {
-    this.#lastSeen = performance.now();
+    this.#heard = true;
     this.#pinged = undefined;
     if (this.#unresponsive) {
       this.#unresponsive = false;
@@ -229,10 +229,15 @@ export class Link {
     const now = performance.now();
     const asleep = now - this.#lastWatch > keepAlive.interval * 0.4;
     this.#lastWatch = now;
+    if (this.#heard) {
+      this.#heard = false;
+      this.#lastSeen = now;
+    }
     // This side did not look for a while: what the peer answered meanwhile may still be unread.
     if (asleep && this.#pinged !== undefined) this.#pinged = now;
     if (this.#pinged === undefined) {
-      if (now - this.#lastSeen >= keepAlive.interval / 5) {
+      // A timer may be a little early.
+      if (now - this.#lastSeen >= keepAlive.interval * 0.19) {
         this.#pinged = now;
         void session.ping();
       }

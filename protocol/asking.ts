@@ -47,6 +47,8 @@ export class Asking {
     if (question.result) this.#droppedResults.register(question.result, question);
   };
   #last = 0;
+  #lastPath: Path | undefined;
+  #lastPathText = "";
   #wanted = 0;
   #unprocessed: { done: boolean }[] = [];
   /** Answers of the peer that were taken in, in the order in which they came. */
@@ -106,7 +108,7 @@ export class Asking {
       let sent: Outgoing | undefined;
       let body = "";
       try {
-        body = `${target},${path.length === 0 ? "[]" : pathText(path, "a path")},${how}`;
+        body = `${target},${this.#pathText(path)},${how}`;
         const plain = parent === undefined ? encodePlain(args, limits.depth) : undefined;
         if (plain !== undefined) {
           if (plain !== "[]") body += `,${plain}`;
@@ -140,6 +142,16 @@ export class Asking {
     const result = new Result(question);
     if (!wanted) question.result = result;
     return result;
+  }
+
+  /** A function that is called again and again has the same path each time. */
+  #pathText(path: Path): string {
+    if (path.length === 0) return "[]";
+    if (path !== this.#lastPath) {
+      this.#lastPathText = pathText(path, "a path");
+      this.#lastPath = path;
+    }
+    return this.#lastPathText;
   }
 
   /** A call on something that has arrived already, or never leaves this side. */

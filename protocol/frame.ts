@@ -152,22 +152,38 @@ export interface AttachedMark {
   readonly bytes: number;
 }
 
-/** Collects messages and attachments, and makes one frame of them. */
+/** A frame is full when its text has grown to about this many characters. */
+export const FRAME_TEXT = 64 << 10;
+
+/**
+ * Collects messages and attachments, and makes frames of them: as many as the text needs, but one where there are
+ * attachments, which are found by their offset.
+ */
 export class FrameWriter {
   readonly #encoder = new TextEncoder();
   /** Grows with what is sent: an idle connection costs next to nothing. */
   #scratch = new Uint8Array(2 << 10);
   #messages: (string | LateMessage)[] = [];
+  /** How many of them are in frames that were taken. */
+  #taken = 0;
   #attached: Uint8Array[] = [];
   #attachedBytes = 0;
   #size = 0;
+
+  /** How many messages the last frame had. */
+  lastCount = 0;
 
   /** Is there nothing to send? */
   get empty(): boolean {
     return this.#messages.length === 0;
   }
 
-  /** About how long the frame would be now. */
+  /** Does anything that waits have attachments? */
+  get attaches(): boolean {
+    return this.#attached.length > 0;
+  }
+
+  /** About how many bytes wait. */
   get size(): number {
     return this.#size + this.#attachedBytes;
   }
@@ -203,29 +219,30 @@ export class FrameWriter {
   }
 
   /**
-   * The frame of what was added since the last one. Its bytes are valid until the next call without
-   * `own`, which asks for bytes of their own.
+   * The next frame of what was added. Its bytes are valid until the next call without `own`, which asks for bytes of
+   * their own.
    */
   take(acknowledged: number, own = false): Uint8Array {
     const scratch = this.#scratch;
-    if (own) this.#scratch = new Uint8Array(HEAD + this.#size + this.#attachedBytes);
     try {
-      return this.#make(acknowledged);
+      return this.#make(acknowledged, own);
     } finally {
       if (own) this.#scratch = scratch;
     }
   }
 
-  #make(acknowledged: number): Uint8Array {
+  #make(acknowledged: number, own: boolean): Uint8Array {
     const messages = this.#messages;
+    const most = this.#attached.length > 0 ? Infinity : FRAME_TEXT;
     let text = "";
-    for (let i = 0; i < messages.length; i++) {
-      const message = messages[i]!;
+    let next = this.#taken;
+    for (; next < messages.length && text.length < most; next++) {
+      const message = messages[next]!;
       const json = typeof message === "string" ? message : message.text();
-      text += i === 0 ? "[" + json : "," + json;
+      text += text === "" ? "[" + json : "," + json;
     }
     if (text !== "") text += "]";
-    this.#reserve(HEAD + text.length + this.#attachedBytes);
+    this.#reserve(HEAD + text.length + this.#attachedBytes, own);
     const written = this.#write(text);
     let at = HEAD + written;
     for (const bytes of this.#attached) {
@@ -234,10 +251,17 @@ export class FrameWriter {
     }
     writeHead(this.#scratch, 0, at - HEAD, acknowledged, written);
     const frame = this.#scratch.subarray(0, at);
-    if (messages.length > 0) this.#messages = [];
+    this.lastCount = next - this.#taken;
+    if (next === messages.length) {
+      if (next > 0) this.#messages = [];
+      this.#taken = 0;
+      this.#size = 0;
+    } else {
+      this.#taken = next;
+      this.#size -= text.length;
+    }
     if (this.#attached.length > 0) this.#attached = [];
     this.#attachedBytes = 0;
-    this.#size = 0;
     return frame;
   }
 
@@ -247,11 +271,15 @@ export class FrameWriter {
     if (read === text.length && HEAD + written + this.#attachedBytes <= this.#scratch.length) {
       return written;
     }
-    this.#reserve(HEAD + 3 * text.length + this.#attachedBytes);
+    this.#reserve(HEAD + 3 * text.length + this.#attachedBytes, false);
     return this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD)).written;
   }
 
-  #reserve(bytes: number): void {
+  #reserve(bytes: number, own: boolean): void {
+    if (own) {
+      this.#scratch = new Uint8Array(bytes);
+      return;
+    }
     if (this.#scratch.length >= bytes) return;
     this.#scratch = new Uint8Array(Math.max(bytes, Math.min(2 * this.#scratch.length, 64 << 10)));
   }

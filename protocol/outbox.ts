@@ -11,6 +11,7 @@
 import {
   type AttachedMark,
   CHUNK_BYTES,
+  FRAME_TEXT,
   FrameWriter,
   HEAD,
   type LateMessage,
@@ -20,10 +21,8 @@ import {
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
-/** How many sealed frames may wait before those who can wait are asked to. */
-const SEALED_FRAMES = 32;
-/** A frame is sealed when it has grown to about this size. */
-const FRAME_BYTES = 64 << 10;
+/** How many bytes of messages may wait before those who can wait are asked to. */
+const PATIENCE = 2 << 20;
 
 /** Bytes that go in pieces. They are not copied: they are read when their turn comes. */
 interface Bulk {
@@ -31,9 +30,15 @@ interface Bulk {
   readonly bytes: Uint8Array;
   readonly length: number;
   at: number;
-  /** How many message frames must have left before the first piece: its own message is in the last one. */
+  /** How many messages must have left before the first piece: its own is the last of them. */
   readonly after: number;
   readonly done: (() => void) | undefined;
+}
+
+/** A frame that waits, and how many messages it has. */
+interface Sealed {
+  readonly frame: Uint8Array;
+  readonly messages: number;
 }
 
 /** The outgoing half of a session. */
@@ -42,10 +47,10 @@ export class Outbox {
   readonly #acknowledged: () => number;
   readonly #failed: (error: unknown) => void;
   readonly #writer = new FrameWriter();
-  #sealed: Uint8Array[] = [];
+  #sealed: Sealed[] = [];
   #sealedBytes = 0;
-  /** How many message frames were made, and how many of them have left. */
-  #made = 0;
+  /** How many messages were added, and how many of them have left. */
+  #added = 0;
   #left = 0;
   #bulk: Bulk[] = [];
   #relieve: (() => void)[] = [];
@@ -76,7 +81,7 @@ export class Outbox {
         (!this.#writer.empty || this.#sealed.length > 0 || this.#bulk.length > 0);
   }
 
-  /** About how many bytes the frame that is being made has already. */
+  /** About how many bytes wait for the frame that is being made. */
   get frameSize(): number {
     return this.#writer.size;
   }
@@ -90,17 +95,20 @@ export class Outbox {
   add(message: string | LateMessage, size: number): void {
     if (this.#closed || this.#finished) return;
     this.#writer.add(message, size);
-    if (this.#writer.size > FRAME_BYTES) this.#seal();
+    this.#added++;
+    if (this.#writer.attaches && this.#held === 0) this.#sealIfFull();
     this.#schedule();
   }
 
   /** Adds bytes to the frame that is being made; gives their offset. They are copied. */
   attach(bytes: Uint8Array): number {
+    if (!this.#writer.attaches) this.#sealIfFull();
     return this.#writer.attach(bytes);
   }
 
   /** What is attached to the frame that is being made. */
   markAttached(): AttachedMark {
+    if (!this.#writer.attaches) this.#sealIfFull();
     return this.#writer.mark();
   }
 
@@ -109,7 +117,7 @@ export class Outbox {
     this.#writer.detach(mark);
   }
 
-  /** While something holds the outbox, no frame is sealed: offsets that were given stay good. */
+  /** While something holds the outbox, no frame with attachments is made: offsets that were given stay good. */
   hold(): void {
     this.#held++;
   }
@@ -117,7 +125,7 @@ export class Outbox {
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
     this.#held--;
-    if (this.#held === 0 && this.#writer.size > FRAME_BYTES) this.#seal();
+    if (this.#held === 0 && this.#writer.attaches) this.#sealIfFull();
   }
 
   /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */
@@ -126,14 +134,13 @@ export class Outbox {
       done?.();
       return;
     }
-    const after = this.#made + (this.#writer.empty ? 0 : 1);
-    this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after, done });
+    this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after: this.#added, done });
     this.#schedule();
   }
 
   /** If too much waits to be written: resolves when that has changed. */
   relieved(): Promise<void> | undefined {
-    if (this.#sealed.length < SEALED_FRAMES) return undefined;
+    if (this.waiting < PATIENCE) return undefined;
     return new Promise((resolve) => this.#relieve.push(resolve));
   }
 
@@ -145,7 +152,7 @@ export class Outbox {
   /** An empty frame, which does nothing but acknowledge. */
   acknowledge(): void {
     if (this.#closed || this.busy) return;
-    this.#sealNow();
+    this.#seal();
     this.#schedule();
   }
 
@@ -176,16 +183,17 @@ export class Outbox {
     for (const job of waiting) job.done?.();
   }
 
-  #seal(): void {
-    if (this.#held > 0) return;
-    this.#sealNow();
+  /** Messages whose text is made late are: the later, the more is known of them. So only what must be is sealed. */
+  #sealIfFull(): void {
+    if (this.#writer.size > FRAME_TEXT) this.#seal();
   }
 
-  #sealNow(): void {
-    this.#made++;
-    const frame = this.#writer.take(this.#acknowledged(), true);
-    this.#sealed.push(frame);
-    this.#sealedBytes += frame.length;
+  #seal(): void {
+    do {
+      const frame = this.#writer.take(this.#acknowledged(), true);
+      this.#sealed.push({ frame, messages: this.#writer.lastCount });
+      this.#sealedBytes += frame.length;
+    } while (!this.#writer.empty);
   }
 
   #schedule(): void {
@@ -255,19 +263,19 @@ export class Outbox {
   }
 
   #nextFrame(): Uint8Array | undefined {
-    let frame = this.#sealed.shift();
-    this.#sealedBytes -= frame?.length ?? 0;
-    if (this.#relieve.length > 0 && this.#sealed.length < SEALED_FRAMES) {
+    const sealed = this.#sealed.shift();
+    let frame = sealed?.frame;
+    if (sealed) {
+      this.#sealedBytes -= sealed.frame.length;
+      this.#left += sealed.messages;
+    } else if (!this.#writer.empty) {
+      frame = this.#writer.take(this.#acknowledged());
+      this.#left += this.#writer.lastCount;
+    }
+    if (this.#relieve.length > 0 && this.waiting < PATIENCE) {
       for (const relieved of this.#relieve.splice(0)) relieved();
     }
-    if (frame === undefined && !this.#writer.empty) {
-      this.#made++;
-      frame = this.#writer.take(this.#acknowledged());
-    }
-    if (frame !== undefined) {
-      this.#left++;
-      this.sent.frames++;
-    }
+    if (frame !== undefined) this.sent.frames++;
     return frame;
   }
 

@@ -145,10 +145,12 @@ Deno.test("a flood of messages does not hold up the pieces for ever", async () =
   assertEquals(link.left.filter((item) => item === 1).length, 4);
 });
 
-Deno.test("while it is held, nothing is sealed and nothing leaves", async () => {
+Deno.test("while it is held, nothing leaves, and what has attachments stays one frame", async () => {
   const link = new Link("free");
   link.outbox.hold();
+  assertEquals(link.outbox.attach(new Uint8Array(5)), 0);
   link.add(`"${"x".repeat(100_000)}"`);
+  assertEquals(link.outbox.attach(new Uint8Array(5)), 5);
   link.add("1");
   link.outbox.flush();
   assertEquals(link.writes, 0);
@@ -156,6 +158,23 @@ Deno.test("while it is held, nothing is sealed and nothing leaves", async () => 
   await turn();
   link.outbox.flush();
   assertEquals(link.writes, 1);
+});
+
+Deno.test("many messages of one turn go in several frames, whose text is made when they leave", async () => {
+  const link = new Link("held");
+  let made = 0;
+  for (let i = 0; i < 10; i++) {
+    link.outbox.add({ text: () => (made++, `"${"x".repeat(20_000)}"`) }, 20_002);
+  }
+  assertEquals(made, 0);
+  await turn();
+  assertEquals([made, link.writes], [4, 1]);
+  // What has an attachment does not join the crowd.
+  assertEquals(link.outbox.attach(new Uint8Array(5)), 0);
+  link.add("1");
+  for (let i = 0; i < 5; i++) await link.written();
+  assertEquals(link.left.map((frame) => (frame as unknown[]).length), [4, 4, 2, 1]);
+  assertEquals(link.outbox.waiting, 0);
 });
 
 Deno.test("acknowledging costs an empty frame, and only where nothing else is on its way", async () => {
