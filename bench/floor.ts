@@ -19,12 +19,11 @@ export function spawnRaw(...args: string[]) {
   const reader = process.stdout.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(128 << 10);
   return {
-    pid: process.pid,
     write: (bytes: Uint8Array) => writer.write(bytes),
-    async read(): Promise<number> {
+    async read(keep = false): Promise<number> {
       const { value } = await reader.read(new Uint8Array(buffer));
       buffer = value!.buffer as ArrayBuffer;
-      return value!.length;
+      return keep ? value!.slice().length : value!.length;
     },
     async end(): Promise<void> {
       process.kill("SIGKILL");
@@ -65,13 +64,13 @@ export async function echo(): Promise<{ p50: number; atOnce: number }> {
   return { p50: percentile(times, 50), atOnce };
 }
 
-/** Bytes from the child, in MB/s. */
-export async function receive(size: number): Promise<number> {
+/** Bytes from the child, in MB/s; `keep` has each piece in memory of its own, as whoever uses them needs it. */
+export async function receive(size: number, keep = false): Promise<number> {
   const raw = spawnRaw("send", String(size));
   await new Promise((resolve) => setTimeout(resolve, 200));
   const start = performance.now();
   await raw.write(new Uint8Array(1));
-  for (let read = 0; read < size;) read += await raw.read();
+  for (let read = 0; read < size;) read += await raw.read(keep);
   const speed = rate(size, performance.now() - start);
   await raw.end();
   return speed;
