@@ -7,12 +7,13 @@
 import { type Access, isThenable, type RefOptions } from "./access.ts";
 import type { Arrivals } from "./arrivals.ts";
 import { Answer } from "./calls.ts";
+import { count, integer } from "./checks.ts";
 import { type Border, Incoming, isPath, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
 import { blobSize } from "./flows.ts";
 import { type CallMessage, How, Op, type Path } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
-import { count, encode, encodePlain, integer } from "./values.ts";
+import { encode, encodePlain } from "./values.ts";
 
 /** Which call the running code belongs to; an interpreter's own way to know. */
 export interface CallContext {

@@ -9,9 +9,9 @@
  */
 
 import { Blobs } from "./channels.ts";
+import { count } from "./checks.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { count } from "./values.ts";
 
 /** What arrivals need of their session. */
 export interface ArrivalHost {

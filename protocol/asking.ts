@@ -12,7 +12,8 @@ import { ProtocolError } from "./errors.ts";
 import { How, Op, type Path, type ReturnMessage, type ThrowMessage } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
-import { describe, encode, encodePlain } from "./values.ts";
+import { describe } from "./text.ts";
+import { encode, encodePlain } from "./values.ts";
 
 /** What asking needs of its session. */
 export interface AskingHost extends Border {

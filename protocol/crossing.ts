@@ -23,6 +23,7 @@
 import { ByRef, isThenable, Iteration } from "./access.ts";
 import type { Answer } from "./calls.ts";
 import { type Inflow, ITERATOR_CREDIT, type Outflow, STREAM_CREDIT } from "./channels.ts";
+import { count, integer, string } from "./checks.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
 import type { AttachedMark } from "./frame.ts";
 import type { Limits } from "./limits.ts";
@@ -39,17 +40,8 @@ import {
 import { How, type Path } from "./messages.ts";
 import { type Caller, stubInfo } from "./proxy.ts";
 import type { Export, Exports, Import, Imports } from "./references.ts";
-import { printable } from "./text.ts";
-import {
-  className,
-  count,
-  decode,
-  type Exporter,
-  type Importer,
-  integer,
-  Pending,
-  string,
-} from "./values.ts";
+import { className, printable } from "./text.ts";
+import { decode, type Exporter, type Importer, Pending } from "./values.ts";
 
 /** Keyword arguments of a Python call; see `kwargs()`. */
 export class Kwargs {

@@ -61,7 +61,7 @@ export class RemoteError extends Error {
       .filter((line) => !AGENT_FRAME.test(line)).join("\n");
     for (const key of Object.keys(parts.properties)) {
       const name = printable(key);
-      if (!RESERVED.has(name)) {
+      if (!NOT_PROPERTIES.has(name)) {
         Object.defineProperty(this, name, {
           value: parts.properties[key],
           enumerable: true,
@@ -93,7 +93,8 @@ const AGENT_FRAME =
 /** A place in source that the agent evaluated: V8 names what evaluated it, too. */
 const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;
 
-const RESERVED = new Set([
+/** Names under which no property of an error crosses: they mean something of their own, at one end or the other. */
+export const NOT_PROPERTIES: ReadonlySet<string> = new Set([
   "name",
   "message",
   "stack",

@@ -6,6 +6,7 @@
 
 import type { Arrivals } from "./arrivals.ts";
 import { type ChannelPort, Inflow, Outflow } from "./channels.ts";
+import { count, integer } from "./checks.ts";
 import { type Border, Incoming, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
 import {
@@ -16,7 +17,7 @@ import {
   type StopMessage,
 } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
-import { count, encode, integer } from "./values.ts";
+import { encode } from "./values.ts";
 
 /** What channels need of their session. */
 export interface FlowHost extends Border {

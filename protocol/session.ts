@@ -19,6 +19,7 @@ import { Asking, type AskingHost } from "./asking.ts";
 import { type CallingSession, type CallOptions, SessionCaller } from "./caller.ts";
 import type { Answer, Question, Result } from "./calls.ts";
 import type { Inflow, Outflow } from "./channels.ts";
+import { count, integer } from "./checks.ts";
 import { abortImported, Incoming, Outgoing } from "./crossing.ts";
 import {
   ConnectionClosedError,
@@ -33,8 +34,8 @@ import { type How, type Message, Op, type OutputMessage, type Path } from "./mes
 import { Outbox, type Send } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
 import { Exports, Imports } from "./references.ts";
-import { printable, shorten } from "./text.ts";
-import { count, describe, encode, type Encoded, integer, parse } from "./values.ts";
+import { describe, printable, shorten } from "./text.ts";
+import { encode, type Encoded, parse } from "./values.ts";
 
 export type { CallContext } from "./answering.ts";
 export { type CallOptions, SessionCaller } from "./caller.ts";

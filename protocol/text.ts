@@ -1,5 +1,5 @@
 /**
- * Text that came from the other side, made fit for a terminal and a message.
+ * Text that came from the other side, made fit for a terminal and a message; and words on values.
  *
  * @module
  */
@@ -18,4 +18,35 @@ export function shorten(text: string, most: number): string {
   if (text.length <= most) return text;
   const end = Math.floor(most / 4);
   return `${text.slice(0, most - end - 3)} … ${text.slice(-end)}`;
+}
+
+/** A few words on a value, for an error or the console. It runs no code of the value's. */
+export function describe(value: unknown): string {
+  if (value === null) return "null";
+  switch (typeof value) {
+    case "function":
+      return value.name ? `the function ${value.name}` : "a function";
+    case "object": {
+      const name = className(value);
+      return name ? `an instance of ${name}` : "an object without a class";
+    }
+    case "symbol":
+      return String(value);
+    default:
+      return `a ${typeof value}`;
+  }
+}
+
+/** The name of an object's class, or "" where it has none. Getters are not run. */
+export function className(value: object): string {
+  try {
+    const prototype = Object.getPrototypeOf(value);
+    const constructor = prototype &&
+      Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
+    const name = typeof constructor === "function" &&
+      Object.getOwnPropertyDescriptor(constructor, "name")?.value;
+    return typeof name === "string" ? name : "";
+  } catch {
+    return "";
+  }
 }
