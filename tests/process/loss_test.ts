@@ -106,7 +106,7 @@ capability("with whileBusy a silent busy peer is lost", async ({ con }) => {
   await con.eval("1");
   Deno.kill(con.interpreter.pid, "SIGSTOP");
   assertInstanceOf(await call, ConnectionLostError);
-}, { ...stoppable, connect: { keepAlive: { interval: 400, whileBusy: true } } });
+}, { ...stoppable, connect: { keepAlive: { interval: 1200, whileBusy: true } } });
 
 capability(
   "close returns for a stopped agent, and for one that spins",
