@@ -350,6 +350,10 @@ class Copy {
       await this.#walk(from, base, tree, times, complete);
       this.#progress.complete();
       await tree.finished();
+      // A broken-off copy may have begun with what the source does not have any more.
+      if (!there) {
+        await Promise.all([...complete.keys()].map((name) => this.#remove(`${base}/${name}`)));
+      }
       if (preserve) {
         // What is inside would change the time of a folder: the innermost come first.
         for (const [path, folder] of times.reverse()) {
@@ -397,7 +401,7 @@ class Copy {
     base: string,
     tree: Tree,
     times: [string, Entry][],
-    complete: ReadonlyMap<string, Entry>,
+    complete: Map<string, Entry>,
   ): Promise<void> {
     const { links = "keep", special = "refuse" } = this.#options;
     const source = this.#source;
@@ -418,6 +422,8 @@ class Copy {
         const whole = `${from}/${name}`;
         const path = `${base}/${name}`;
         const entry = this.#checked(value, source, whole);
+        const before = complete.get(name);
+        complete.delete(name);
         const parent = tree.folderOf(name);
         if (!parent) throw unsafe(`the name ${JSON.stringify(name)}, before its folder`);
         switch (entry.type) {
@@ -434,7 +440,6 @@ class Copy {
             break;
           case "file": {
             this.#progress.expect(entry.size);
-            const before = complete.get(name);
             if (before?.type === "file" && isSame(before, entry)) {
               this.#progress.skip(entry.size, whole);
               break;

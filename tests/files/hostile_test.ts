@@ -55,6 +55,19 @@ const ATTACKS: Record<string, unknown[]> = {
   "a link to nothing": [["out", link(undefined)]],
   "a file behind a link": [["in", FOLDER], ["out", link("in")], ["out/evil", FILE]],
   "a folder in place of a link": [["in", FOLDER], ["out", link("in")], ["out", FOLDER]],
+  "a link in place of a folder": [
+    ["in", FOLDER],
+    ["in/a", FILE],
+    ["in", link("other")],
+    ["other", FOLDER],
+    ["in/evil", FILE],
+  ],
+  "a link in place of a folder that is empty": [
+    ["deep", FOLDER],
+    ["deep/in", FOLDER],
+    ["deep/in", link("..")],
+    ["deep/in/up", link("../../..")],
+  ],
   "links in a chain": [
     ["p", FOLDER],
     ["p/q", FOLDER],
