@@ -273,6 +273,8 @@ copies(
       "enough",
     );
     assertEquals(listing(folder).includes("to"), false);
+    // What was copied, and is gone from the source since, does not come to the destination.
+    await Deno.remove(`${folder}/from/sub/0`);
     const before = con.stats.bytesSent;
     await con.putfile(`${folder}/from`, `${folder}/to`, { recursive: true, resume: true });
     const sent = con.stats.bytesSent - before;
@@ -419,6 +421,28 @@ const UNPRIVILEGED = Deno.uid() === 0
   ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
   : [];
 
+/** Makes what a user without rights may not read, and where it may not write. */
+async function closePlaces(folder: string): Promise<void> {
+  await Deno.writeTextFile(`${folder}/a`, "a");
+  await Deno.writeTextFile(`${folder}/secret`, "secret");
+  await Deno.chmod(`${folder}/secret`, 0o000);
+  await Deno.mkdir(`${folder}/closed`);
+  await Deno.writeTextFile(`${folder}/closed/there`, "before");
+  await Deno.mkdir(`${folder}/tree/inner`, { recursive: true });
+  await Deno.writeTextFile(`${folder}/tree/a`, "a");
+  await Deno.chmod(`${folder}/tree/inner`, 0o000);
+  await Deno.chmod(`${folder}/closed`, 0o555);
+  await Deno.chmod(folder, 0o755);
+}
+
+/** Looks that nothing was written there, and opens it so that it can be taken away. */
+async function openPlaces(folder: string): Promise<void> {
+  assertEquals(await Deno.readTextFile(`${folder}/closed/there`), "before");
+  assertEquals(listing(`${folder}/closed`), ["there"]);
+  assertEquals(listing(folder), ["a", "closed", "secret", "tree"]);
+  for (const path of ["closed", "tree/inner"]) await Deno.chmod(`${folder}/${path}`, 0o700);
+}
+
 for (const runtime of ["deno", "node"] as const) {
   Deno.test({
     name: `files, ${runtime}: what the user there may not read or write is its own error`,
@@ -426,22 +450,11 @@ for (const runtime of ["deno", "node"] as const) {
     fn: async () => {
       await using guard = leakGuard();
       const { folder } = guard;
-      await Deno.writeTextFile(`${folder}/a`, "a");
-      await Deno.writeTextFile(`${folder}/secret`, "secret");
-      await Deno.chmod(`${folder}/secret`, 0o000);
-      await Deno.mkdir(`${folder}/closed`);
-      await Deno.writeTextFile(`${folder}/closed/there`, "before");
-      await Deno.mkdir(`${folder}/tree/inner`, { recursive: true });
-      await Deno.writeTextFile(`${folder}/tree/a`, "a");
-      await Deno.chmod(`${folder}/tree/inner`, 0o000);
-      await Deno.chmod(`${folder}/closed`, 0o555);
-      await Deno.chmod(folder, 0o755);
+      await closePlaces(folder);
+      const interpreter = runtime === "deno" ? Deno.execPath() : findProgram(runtime)!;
       await using con = await connect("local:", {
         runtime,
-        interpreter: [
-          ...UNPRIVILEGED,
-          runtime === "deno" ? Deno.execPath() : findProgram(runtime)!,
-        ],
+        interpreter: [...UNPRIVILEGED, interpreter],
         env: guard.env,
       });
       const get = (from: string, to: string, options = {}) =>
@@ -453,15 +466,59 @@ for (const runtime of ["deno", "node"] as const) {
       assertEquals(await get("tree", "b", { recursive: true }), denied("tree"));
       assertEquals(await put("a", "closed/new"), denied("closed/new"));
       assertEquals(await put("a", "closed/there"), denied("closed/there"));
-      assertEquals(await put("tree", "closed/tree", { recursive: true }), denied("closed/tree"));
-      assertEquals(await Deno.readTextFile(`${folder}/closed/there`), "before");
-      assertEquals(listing(`${folder}/closed`), ["there"]);
-      assertEquals(listing(folder), ["a", "closed", "secret", "tree"]);
-      // So that another user than root can take them away.
-      for (const path of ["closed", "tree/inner"]) await Deno.chmod(`${folder}/${path}`, 0o700);
+      assertEquals(
+        await put("tree", "closed/tree", { recursive: true }),
+        denied(UNPRIVILEGED.length > 0 ? "closed/tree" : "tree"),
+      );
+      await openPlaces(folder);
     },
   });
 }
+
+const UNPRIVILEGED_CALLER = `
+import { connect } from ${JSON.stringify(new URL("../../mod.ts", import.meta.url).href)};
+const [folder] = Deno.args;
+await using con = await connect("local:");
+const failures = [];
+for (const [copy, from, to] of [
+  ["putfile", "secret", "b"],
+  ["getfile", "a", "closed/new"],
+  ["getfile", "a", "closed/there"],
+]) {
+  await con[copy](folder + "/" + from, folder + "/" + to, { checksum: "sha256" })
+    .catch(({ code, side }) => failures.push([code, side]));
+}
+console.log(JSON.stringify(failures));
+`;
+
+Deno.test({
+  name: "files: what the user here may not read or write is its own error",
+  ...requires("setpriv"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const { folder } = guard;
+    await closePlaces(folder);
+    const [program, ...args] = [...UNPRIVILEGED, Deno.execPath()];
+    const child = new Deno.Command(program!, {
+      args: [...args, "run", "-A", "--quiet", "--no-config", "--no-lock", "-", folder],
+      env: { ...guard.env, DENO_DIR: "/dev/null/x" },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(UNPRIVILEGED_CALLER));
+    await writer.close();
+    const { stdout, stderr } = await child.output();
+    const text = new TextDecoder();
+    assertEquals(
+      text.decode(stdout).trim(),
+      JSON.stringify([1, 2, 3].map(() => ["EACCES", "local"])),
+      text.decode(stderr),
+    );
+    await openPlaces(folder);
+  },
+});
 
 async function failure(copy: Promise<void>): Promise<string[]> {
   const { code, side, path } = await assertRejects(() => copy, CopyError);
