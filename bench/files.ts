@@ -8,6 +8,7 @@
 
 import { connect, type Connection, type FileOptions } from "../mod.ts";
 import { startServer } from "./daemon.ts";
+import { registerSlowLink } from "./delay.ts";
 import { percentile, print, rate, type Row } from "./measure.ts";
 
 const SIZE = 256 << 20;
@@ -132,6 +133,46 @@ export async function files(name: string, con: Connection<Anything>): Promise<Ro
   ];
 }
 
+/** What a round trip of 50 ms costs a folder of small files, and a large file. */
+async function slowLink(): Promise<Row[]> {
+  const bandwidth = 25_000; // bytes a millisecond: 200 Mbit/s
+  const delay = 25;
+  registerSlowLink({ delay, bandwidth });
+  const folder = await Deno.makeTempDir({ dir: await memoryFolder(), prefix: "pushy_bench_" });
+  try {
+    await using con = await connect("slow:", { keepAlive: false });
+    await con.eval("1");
+    await Deno.mkdir(`${folder}/many`);
+    const piece = crypto.getRandomValues(new Uint8Array(1000));
+    for (let i = 0; i < SMALL; i++) await Deno.writeFile(`${folder}/many/${i}`, piece);
+    await Deno.writeFile(`${folder}/big`, new Uint8Array(SIZE / 4));
+    const rows: Row[] = [];
+    for (const copy of ["getfile", "putfile"] as const) {
+      rows.push({
+        what: `a link of 50 ms: ${SMALL} files of 1 kB, \`${copy}\``,
+        value: await timed(() =>
+          con[copy](`${folder}/many`, `${folder}/${copy}`, { recursive: true })
+        ) / SMALL,
+        unit: "ms a file",
+        floor: { what: "a round trip", value: 2 * delay },
+      });
+      rows.push({
+        what: `a link of 200 Mbit/s: a file of 64 MiB, \`${copy}\``,
+        value: rate(
+          SIZE / 4,
+          await timed(() => con[copy](`${folder}/big`, `${folder}/${copy} big`, STREAMED)),
+        ),
+        unit: "MB/s",
+        floor: { what: "the link", value: bandwidth / 1e3 },
+        goal: "0.9 × link",
+      });
+    }
+    return rows;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
 /** The connections that are measured, by name. */
 const CONNECTIONS: Record<string, () => Promise<Row[]>> = {
   "local × deno": async () => {
@@ -151,6 +192,7 @@ const CONNECTIONS: Record<string, () => Promise<Row[]>> = {
       await server.end();
     }
   },
+  "slow link": slowLink,
 };
 
 if (import.meta.main) {
