@@ -3,7 +3,7 @@ import { connect, CopyError, type CopyProgress } from "../../mod.ts";
 import { leakGuard } from "../support/leaks.ts";
 
 import { findProgram } from "../support/programs.ts";
-import { requires, requiresThat } from "../support/requirement.ts";
+import { type Requirement, requires, requiresAll, requiresThat } from "../support/requirement.ts";
 import { capability, type Peer } from "../matrix.ts";
 
 /** Asks for what the transport's own copy does not do, so that the connection's streams are used. */
@@ -168,9 +168,7 @@ copies(
   },
 );
 
-Deno.test("files: set-user-id is not carried over", async () => {
-  await using guard = leakGuard();
-  await using con = await connect("local:");
+copies("set-user-id is not carried over", async ({ con, guard }) => {
   const { folder } = guard;
   await Deno.writeTextFile(`${folder}/a`, "x");
   await Deno.chmod(`${folder}/a`, 0o4755);
@@ -178,9 +176,7 @@ Deno.test("files: set-user-id is not carried over", async () => {
   assertEquals((await Deno.stat(`${folder}/b`)).mode! & 0o7777, 0o755);
 });
 
-Deno.test("files: a copy in /proc, whose size reads as 0", async () => {
-  await using guard = leakGuard();
-  await using con = await connect("local:");
+copies("a copy in /proc, whose size reads as 0", async ({ con, guard }) => {
   await con.getfile("/proc/self/status", `${guard.folder}/status`, { preserve: true });
   assert((await Deno.readTextFile(`${guard.folder}/status`)).includes("Name:"));
 });
@@ -421,6 +417,20 @@ const UNPRIVILEGED = Deno.uid() === 0
   ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
   : [];
 
+/** Root's own home is often closed to others, and with that an interpreter or the sources in it. */
+async function requiresUnprivileged(...command: string[]): Promise<Requirement> {
+  if (findProgram("setpriv") === undefined) return requires("setpriv");
+  const [program, ...args] = [...UNPRIVILEGED, ...command];
+  const { success } = await new Deno.Command(program!, { args, stdout: "null", stderr: "null" })
+    .output();
+  const what = command.join(" ");
+  return requiresThat(
+    success,
+    `another user cannot run ${what}: it is run without root's rights`,
+    "put it where every user may read it",
+  );
+}
+
 /** Makes what a user without rights may not read, and where it may not write. */
 async function closePlaces(folder: string): Promise<void> {
   await Deno.writeTextFile(`${folder}/a`, "a");
@@ -446,7 +456,10 @@ async function openPlaces(folder: string): Promise<void> {
 for (const runtime of ["deno", "node"] as const) {
   Deno.test({
     name: `files, ${runtime}: what the user there may not read or write is its own error`,
-    ...runtime === "deno" ? requires("setpriv") : requires("setpriv", runtime),
+    ...runtime === "deno" ? await requiresUnprivileged(Deno.execPath(), "--version") : requiresAll(
+      requires(runtime),
+      await requiresUnprivileged(findProgram(runtime) ?? "true", "--version"),
+    ),
     fn: async () => {
       await using guard = leakGuard();
       const { folder } = guard;
@@ -493,7 +506,10 @@ console.log(JSON.stringify(failures));
 
 Deno.test({
   name: "files: what the user here may not read or write is its own error",
-  ...requires("setpriv"),
+  ...requiresAll(
+    await requiresUnprivileged(Deno.execPath(), "--version"),
+    await requiresUnprivileged("cat", new URL("../../mod.ts", import.meta.url).pathname),
+  ),
   fn: async () => {
     await using guard = leakGuard();
     const { folder } = guard;
