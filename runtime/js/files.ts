@@ -29,7 +29,7 @@
  * @module
  */
 
-import { host } from "./host.ts";
+import { deno, host } from "./host.ts";
 
 /** What is known of a file, a folder, a link. */
 export interface Entry {
@@ -152,7 +152,7 @@ export function makeFiles(): { files: Files; abandon(): void } {
             }
             return data.length;
           }
-          const written = await writeBlocks(fs, fd, data, from);
+          const written = await writeBlocks(fs, fd, part, data, from);
           open = false;
           // A file system on the network may have much to do then, and say only then that it is full.
           await new Promise<void>((resolve, reject) =>
@@ -349,24 +349,39 @@ function streamOf(
   }, { highWaterMark: 0 });
 }
 
+/** What writes to a file from an offset on, one block after another, while the event loop goes on. */
+function writerOf(fs: FileSystem, fd: number, part: string, from: number) {
+  if (deno) {
+    // Deno's own: `node:fs` has one that waits there, for all that it takes a callback.
+    const file = deno.openSync(part, { write: true });
+    file.seekSync(from, 0);
+    return {
+      async write(block: Uint8Array) {
+        for (let done = 0; done < block.length;) done += await file.write(block.subarray(done));
+      },
+      close: () => file.close(),
+    };
+  }
+  const write = (block: Uint8Array, at: number) =>
+    new Promise<void>((resolve, reject) =>
+      fs.write(fd, block, 0, block.length, at, (error, length) => {
+        if (error) reject(error);
+        else if (length === block.length) resolve();
+        else resolve(write(block.subarray(length), at + length));
+      })
+    );
+  return { write, close() {} };
+}
+
 /** Writes what comes: one block is filled while the one before is being written. Gives how many bytes. */
 async function writeBlocks(
   fs: FileSystem,
   fd: number,
+  part: string,
   data: AsyncIterable<Uint8Array>,
   from: number,
 ): Promise<number> {
-  const write = (block: Uint8Array, at: number) =>
-    new Promise<void>((resolve, reject) => {
-      const go = (done: number) => {
-        if (done === block.length) return resolve();
-        fs.write(fd, block, done, block.length - done, at + done, (error, length) => {
-          if (error) reject(error);
-          else go(done + length);
-        });
-      };
-      go(0);
-    });
+  const writer = writerOf(fs, fd, part, from);
   let [filling, other] = [new Uint8Array(BLOCK), new Uint8Array(BLOCK)];
   let filled = 0;
   let at = from;
@@ -374,7 +389,7 @@ async function writeBlocks(
   let writing: Promise<void> | undefined;
   const flush = async () => {
     await writing;
-    writing = write(filling.subarray(0, filled), at);
+    writing = writer.write(filling.subarray(0, filled), at);
     writing.catch(() => {});
     at += filled;
     filled = 0;
@@ -392,9 +407,13 @@ async function writeBlocks(
       }
     }
   } finally {
-    // What came before a failure is kept, too: a copy may go on there.
-    if (filled > 0) await flush();
-    await writing;
+    try {
+      // What came before a failure is kept, too: a copy may go on there.
+      if (filled > 0) await flush();
+      await writing;
+    } finally {
+      writer.close();
+    }
   }
   return at - from;
 }
