@@ -280,6 +280,31 @@ copies(
   },
 );
 
+copies(
+  "a link in the place of what a broken-off copy has left is not written to",
+  async ({ con, guard }) => {
+    const { folder } = guard;
+    await Deno.writeFile(`${folder}/big`, bytes(8_000_000));
+    await Deno.writeTextFile(`${folder}/victim`, "as it was");
+    for (const name of ["putfile", "getfile"] as const) {
+      const ending = new AbortController();
+      const copy = (options: object) =>
+        con[name](`${folder}/big`, `${folder}/${name}`, { resume: true, ...options });
+      const onProgress = ({ bytes }: CopyProgress) => {
+        if (bytes > 3_000_000) ending.abort(new Error("enough"));
+      };
+      await assertRejects(() => copy({ signal: ending.signal, onProgress }), Error, "enough");
+      const part = listing(folder).find((name) => name.endsWith(".part"))!;
+      await Deno.remove(`${folder}/${part}`);
+      await Deno.symlink("victim", `${folder}/${part}`);
+      await copy({});
+      assertEquals(await Deno.readTextFile(`${folder}/victim`), "as it was");
+      assertEquals(await Deno.readFile(`${folder}/${name}`), bytes(8_000_000));
+      assert((await Deno.lstat(`${folder}/${name}`)).isFile);
+    }
+  },
+);
+
 copies("what is copied into a folder that is there joins what is in it", async ({ con, guard }) => {
   const { folder } = guard;
   await Deno.mkdir(`${folder}/from/both`, { recursive: true });
