@@ -9,7 +9,8 @@ import { latencies, medianOf, percentile, print, rate, type Row } from "./measur
 
 const SIZE = 64 << 20;
 
-interface Child {
+/** A process that listens. */
+export interface Child {
   readonly port: number;
   readonly pid: number;
   end(): Promise<void>;
@@ -55,7 +56,8 @@ const server = await run({ port: 0, quiet: true, ...JSON.parse(Deno.args[0]) });
 console.log(server.addr.port);
 `;
 
-async function startServer(options: Record<string, unknown>): Promise<Child> {
+/** A server in a process of its own, with these options. */
+export async function startServer(options: Record<string, unknown>): Promise<Child> {
   const file = await Deno.makeTempFile({ suffix: ".ts" });
   await Deno.writeTextFile(file, SERVER);
   try {

@@ -17,6 +17,7 @@ const BENCHES: Record<string, { file: string; args?: string[]; pinned?: boolean 
   ssh: { file: "ssh.ts" },
   "daemon latency": { file: "daemon.ts", args: ["--latency"], pinned: true },
   daemon: { file: "daemon.ts" },
+  files: { file: "files.ts" },
   smb: { file: "smb.ts" },
 };
 

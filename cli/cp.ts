@@ -24,7 +24,7 @@ interface CopySettings extends SharedOptions {
   preserve?: boolean;
   links: "keep" | "skip";
   special: "refuse" | "skip";
-  concurrency: number;
+  concurrency?: number;
   quiet?: boolean;
 }
 
@@ -43,7 +43,11 @@ export function cpCommand(): Command {
     .option("--checksum", "compare the SHA-256 of both ends")
     .option("--links <how>", "links in folders: keep or skip", "keep")
     .option("--special <how>", "sockets, pipes and devices in folders: refuse or skip", "refuse")
-    .option("--concurrency <number>", "how many files of a folder at once", wholeNumber, 8)
+    .option(
+      "--concurrency <number>",
+      "how many files of a folder at once (8, and 64 where they are small)",
+      wholeNumber,
+    )
     .option("-q, --quiet", "show no progress")
     .addHelpText(
       "after",

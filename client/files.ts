@@ -30,7 +30,7 @@ export interface FileOptions extends CopyOptions {
    * permissions less the umask, and one that is replaced keeps its own.
    */
   preserve?: boolean;
-  /** How many files of a folder are copied at once. Default: 8. */
+  /** How many files of a folder are copied at once. Default: 8, and 64 where they are small (up to 64 KiB). */
   concurrency?: number;
   /** Links in a folder: made again as they are (`"keep"`, the default), or left out. */
   links?: "keep" | "skip";
@@ -83,6 +83,7 @@ export async function ownCopy(
   }
 }
 
+const NOT_BEGUN = { type: "file", size: 0 } as const;
 /** A file whose size reads as 0, as in /proc, may have so many bytes. */
 const UNSIZED = 64 << 20;
 const KNOWN = new Set([
@@ -225,8 +226,9 @@ class Copy {
     let start = 0;
     if (resume) {
       const begun = await this.#attempt(this.#destination, path, files.stat(part, false));
-      const size = begun === null ? 0 : this.#checked(begun, this.#destination, path).size;
-      if (size <= entry.size) start = size;
+      const { type, size } = begun ? this.#checked(begun, this.#destination, path) : NOT_BEGUN;
+      if (type !== "file") await this.#attempt(this.#destination, path, files.remove(part));
+      else if (size <= entry.size) start = size;
     }
     const reading = this.#checkReading(
       await this.#attempt(this.#source, from, this.#source.files.read(from, start)),
@@ -237,6 +239,7 @@ class Copy {
       start,
       this.#ending.signal,
       (n) => this.#progress.add(n, from),
+      this.#destination.name,
     );
     if (start > 0) {
       if (reading.size !== entry.size || reading.mtime !== entry.mtime) {
@@ -276,6 +279,7 @@ class Copy {
       }
       throw copyError(error, this.#destination.name, path);
     } finally {
+      if (!committed) data.drop();
       if (!committed && !resume) await this.#remove(part);
     }
   }
@@ -331,7 +335,7 @@ class Copy {
     const { resume = false, preserve } = this.#options;
     const { files, name } = this.#destination;
     const base = there?.path ?? await this.#beside(to, from, entry);
-    const tree = new Tree(this.#options.concurrency ?? 8, this.#ending);
+    const tree = new Tree(this.#options.concurrency, this.#ending);
     const times: [path: string, entry: Entry][] = [];
     let committed = false;
     try {
@@ -346,6 +350,10 @@ class Copy {
       await this.#walk(from, base, tree, times, complete);
       this.#progress.complete();
       await tree.finished();
+      // A broken-off copy may have begun with what the source does not have any more.
+      if (!there) {
+        await Promise.all([...complete.keys()].map((name) => this.#remove(`${base}/${name}`)));
+      }
       if (preserve) {
         // What is inside would change the time of a folder: the innermost come first.
         for (const [path, folder] of times.reverse()) {
@@ -393,7 +401,7 @@ class Copy {
     base: string,
     tree: Tree,
     times: [string, Entry][],
-    complete: ReadonlyMap<string, Entry>,
+    complete: Map<string, Entry>,
   ): Promise<void> {
     const { links = "keep", special = "refuse" } = this.#options;
     const source = this.#source;
@@ -414,6 +422,8 @@ class Copy {
         const whole = `${from}/${name}`;
         const path = `${base}/${name}`;
         const entry = this.#checked(value, source, whole);
+        const before = complete.get(name);
+        complete.delete(name);
         const parent = tree.folderOf(name);
         if (!parent) throw unsafe(`the name ${JSON.stringify(name)}, before its folder`);
         switch (entry.type) {
@@ -430,7 +440,6 @@ class Copy {
             break;
           case "file": {
             this.#progress.expect(entry.size);
-            const before = complete.get(name);
             if (before?.type === "file" && isSame(before, entry)) {
               this.#progress.skip(entry.size, whole);
               break;
@@ -438,7 +447,7 @@ class Copy {
             await tree.add(async () => {
               await parent;
               await this.#file(whole, path, entry, before ?? null);
-            });
+            }, entry.size <= SMALL);
             break;
           }
           case "link": {
@@ -449,7 +458,7 @@ class Copy {
             await tree.add(async () => {
               await parent;
               await this.#link(entry.target!, path, whole, entry);
-            });
+            }, true);
             break;
           }
           case "other":
@@ -481,16 +490,24 @@ function isSame(one: Entry, other: Entry): boolean {
   return one.size === other.size && Math.abs(one.mtime - other.mtime) < 2;
 }
 
-/** What is under way in a folder: so many at once, and each after the folder that it stands in. */
+/** A file of no more bytes takes a round trip and next to no time: many may be under way. */
+const SMALL = 64 << 10;
+const ROOM = 64;
+const LARGE_SHARE = 8;
+
+/** What is under way in a folder: so much at once, and each after the folder that it stands in. */
 class Tree {
-  readonly #most: number;
+  readonly #room: number;
+  readonly #share: number;
   readonly #ending: AbortController;
   readonly #folders = new Map<string, Promise<void>>([["", Promise.resolve()]]);
   readonly #running = new Set<Promise<void>>();
+  #used = 0;
   #failure: { error: unknown } | undefined;
 
-  constructor(most: number, ending: AbortController) {
-    this.#most = most;
+  constructor(most: number | undefined, ending: AbortController) {
+    this.#room = most ?? ROOM;
+    this.#share = most === undefined ? LARGE_SHARE : 1;
     this.#ending = ending;
   }
 
@@ -501,29 +518,36 @@ class Tree {
 
   /** Makes a folder. Resolves when something else may be begun. */
   async addFolder(name: string, work: () => Promise<void>): Promise<void> {
-    const made = this.#start(work);
+    const made = this.#start(work, 1);
     this.#folders.set(name, made);
-    await this.#room();
+    await this.#whenRoom();
   }
 
-  /** Begins something. Resolves when something else may be begun. */
-  async add(work: () => Promise<void>): Promise<void> {
-    this.#start(work);
-    await this.#room();
+  /** Begins something, which is `small` or takes a larger share of the room. Resolves when something else may be begun. */
+  async add(work: () => Promise<void>, small: boolean): Promise<void> {
+    this.#start(work, small ? 1 : this.#share);
+    await this.#whenRoom();
   }
 
-  #start(work: () => Promise<void>): Promise<void> {
+  #start(work: () => Promise<void>, share: number): Promise<void> {
+    this.#used += share;
     const running = work();
     const settled = running.catch((error) => {
       this.#failure ??= { error };
       this.#ending.abort(error);
-    }).finally(() => this.#running.delete(settled));
+    }).finally(() => {
+      this.#used -= share;
+      this.#running.delete(settled);
+    });
     this.#running.add(settled);
     return running;
   }
 
-  async #room(): Promise<void> {
-    while (this.#running.size >= this.#most && !this.#failure) await Promise.race(this.#running);
+  async #whenRoom(): Promise<void> {
+    // The next one may be large.
+    while (this.#used > this.#room - this.#share && !this.#failure) {
+      await Promise.race(this.#running);
+    }
     if (this.#failure) throw this.#failure.error;
   }
 
@@ -539,10 +563,16 @@ class Tree {
   }
 }
 
+/** A piece that goes out as quickly as this, in milliseconds, may be larger; one that takes longer is smaller. */
+const QUICK = 20;
+const SLOW = 100;
+const LEAST_PIECE = 64 << 10;
+const MOST_PIECE = 1 << 20;
+
 /** The bytes of a file on their way: counted, no more than there should be, and stopped when the copy is to end. */
 class Counted {
-  /** What is to be written. */
-  readonly source: Uint8Array | ReadableStream<Uint8Array>;
+  /** What is to be written. It is iterated over on this side, and sent as a stream to the other. */
+  readonly source: Uint8Array | AsyncIterable<Uint8Array>;
   /** What went wrong at the source. */
   failure: unknown;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
@@ -552,58 +582,87 @@ class Counted {
     start: number,
     signal: AbortSignal,
     count: (bytes: number) => void,
+    destination: Side["name"],
   ) {
-    const most = reading.size === 0 ? UNSIZED : reading.size - start;
     const { bytes } = reading;
     if (bytes instanceof Uint8Array) {
       this.source = bytes;
       count(bytes.length);
       return;
     }
-    const reader = this.#reader = bytes.getReader();
-    let passed = 0;
+    const most = reading.size === 0 ? UNSIZED : reading.size - start;
+    this.#reader = bytes.getReader();
+    const pieces = this.#pieces(this.#reader, most, signal, count);
+    this.source = destination === "local" ? pieces : this.#streamOf(pieces, signal);
+  }
+
+  #streamOf(pieces: AsyncGenerator<Uint8Array, void>, signal: AbortSignal): ReadableStream {
     let abort!: () => void;
     const end = () => signal.removeEventListener("abort", abort);
-    this.source = new ReadableStream<Uint8Array>({
-      type: "bytes",
+    return new ReadableStream<Uint8Array>({
       start(controller) {
-        abort = () => {
-          reader.cancel(signal.reason).catch(() => {});
-          controller.error(signal.reason);
-        };
+        abort = () => controller.error(signal.reason);
         signal.addEventListener("abort", abort, { once: true });
       },
-      pull: async (controller) => {
-        try {
-          const { done, value } = await reader.read();
-          if (signal.aborted) return;
-          if (done) {
-            end();
-            controller.close();
-            (controller as ReadableByteStreamController).byobRequest?.respond(0);
-            return;
-          }
-          passed += value.length;
-          if (passed > most) {
-            throw Object.assign(new Error("there is more of it than there should be"), {
-              code: "ECHANGED",
-            });
-          }
-          count(value.length);
-          controller.enqueue(value);
-        } catch (error) {
-          end();
-          this.failure = error;
-          reader.cancel(error).catch(() => {});
-          throw error;
-        }
-      },
-      cancel(reason) {
+      async pull(controller) {
+        const { done, value } = await pieces.next();
+        if (signal.aborted) return;
+        if (!done) return controller.enqueue(value);
         end();
-        return reader.cancel(reason);
+        controller.close();
+      },
+      cancel: () => {
+        end();
+        this.drop();
       },
     }, { highWaterMark: 0 });
-    if (signal.aborted) abort();
+  }
+
+  async *#pieces(
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    most: number,
+    signal: AbortSignal,
+    count: (bytes: number) => void,
+  ): AsyncGenerator<Uint8Array, void> {
+    let passed = 0;
+    let size = LEAST_PIECE;
+    let done = false;
+    const abort = () => {
+      reader.cancel(signal.reason).catch(() => {});
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const step = await reader.read();
+        signal.throwIfAborted();
+        if (step.done) break;
+        passed += step.value.length;
+        if (passed > most) {
+          throw Object.assign(new Error("there is more of it than there should be"), {
+            code: "ECHANGED",
+          });
+        }
+        for (let taken = 0; taken < step.value.length;) {
+          const piece = step.value.subarray(taken, taken + size);
+          taken += piece.length;
+          count(piece.length);
+          const before = performance.now();
+          yield piece;
+          signal.throwIfAborted();
+          const took = performance.now() - before;
+          if (took < QUICK) size = Math.min(2 * size, MOST_PIECE);
+          else if (took > SLOW) size = Math.max(size / 2, LEAST_PIECE);
+        }
+      }
+      done = true;
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abort);
+      if (!done) reader.cancel(this.failure).catch(() => {});
+    }
   }
 
   /** Nobody is going to write it. */

@@ -29,7 +29,7 @@
  * @module
  */
 
-import { host } from "./host.ts";
+import { deno, host } from "./host.ts";
 
 /** What is known of a file, a folder, a link. */
 export interface Entry {
@@ -59,7 +59,7 @@ export interface Files {
     from: number,
     mode: number,
     keep: boolean,
-    data: Uint8Array | ReadableStream<Uint8Array>,
+    data: Uint8Array | AsyncIterable<Uint8Array>,
   ): Promise<number>;
   commit(
     part: string,
@@ -76,11 +76,13 @@ export interface Files {
 
 /** So many bytes come with the answer, and need no stream. */
 const INLINE = 64 << 10;
-const PIECE = 256 << 10;
+/** Files are read and written in blocks of this size: each costs a visit to a thread. */
+const BLOCK = 1 << 20;
+/** What has come is not held back for longer than this, in milliseconds, until there is a block of it. */
+const LATE = 100;
 
 type FileSystem = typeof import("node:fs");
 type Stats = import("node:fs").Stats;
-type Handle = import("node:fs/promises").FileHandle;
 
 let loaded: FileSystem;
 const load = async () => loaded ??= await import("node:fs");
@@ -105,83 +107,83 @@ export function makeFiles(): { files: Files; abandon(): void } {
     },
     async read(path, from) {
       const fs = await load();
-      const handle = await fs.promises.open(path);
+      const { O_RDONLY, O_NONBLOCK = 0 } = fs.constants;
+      // A pipe that has taken the file's place is not waited for. What is short is read in one turn.
+      const fd = fs.openSync(path, O_RDONLY | O_NONBLOCK);
+      let open = true;
       try {
-        const before = await handle.stat();
+        const before = fs.fstatSync(fd);
         if (before.isDirectory()) throw coded("EISDIR", "is a folder");
+        if (!before.isFile()) throw coded("ESPECIAL", "is no file");
         const { size, mtimeMs: mtime } = before;
         const head = { size, mode: before.mode & 0o7777, mtime };
         const most = Math.max(0, Math.min(size - from, INLINE));
         if (size - from <= INLINE) {
           const data = new Uint8Array(most + 1);
           let at = 0;
-          for (;;) {
-            const { bytesRead } = await handle.read(data, at, data.length - at, from + at);
-            if (bytesRead === 0) break;
-            at += bytesRead;
-            if (at === data.length) break;
+          for (let read = 1; read > 0 && at < data.length; at += read) {
+            read = fs.readSync(fd, data, at, data.length - at, from + at);
           }
           if (at <= most) {
-            await unchanged(handle, before);
-            await handle.close();
+            unchanged(fs, fd, before);
             return { ...head, bytes: data.subarray(0, at) };
           }
         }
-        return { ...head, bytes: streamOf(handle, before, from) };
-      } catch (error) {
-        await handle.close();
-        throw error;
+        open = false;
+        return { ...head, bytes: streamOf(fs, fd, before, from) };
+      } finally {
+        if (open) fs.closeSync(fd);
       }
     },
     async write(part, from, mode, keep, data) {
       const fs = await load();
-      if (from === 0) {
-        // In one turn: there is no moment in which it is there, and is not known.
-        fs.closeSync(fs.openSync(part, keep ? "w" : "wx", mode));
-        if (!keep) parts.add(part);
-      }
-      const handle = await fs.promises.open(part, "r+");
-      let at = from;
+      const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW = 0 } = fs.constants;
+      const how = from > 0 ? 0 : O_CREAT | (keep ? O_TRUNC : O_EXCL);
+      // In one turn: there is no moment in which it is there, and is not known.
+      const fd = fs.openSync(part, O_WRONLY | O_NOFOLLOW | how, mode);
+      if (from === 0 && !keep) parts.add(part);
       try {
+        let open = true;
         try {
-          if (from > 0) await handle.truncate(from);
-          for await (const bytes of data instanceof Uint8Array ? [data] : data) {
-            for (let done = 0; done < bytes.length;) {
-              const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at);
-              done += bytesWritten;
-              at += bytesWritten;
+          if (from > 0) fs.ftruncateSync(fd, from);
+          if (data instanceof Uint8Array) {
+            for (let at = 0; at < data.length;) {
+              at += fs.writeSync(fd, data, at, data.length - at, from + at);
             }
+            return data.length;
           }
+          const written = await writeBlocks(fs, fd, part, data, from);
+          open = false;
+          // A file system on the network may have much to do then, and say only then that it is full.
+          await new Promise<void>((resolve, reject) =>
+            fs.close(fd, (error) => error ? reject(error) : resolve())
+          );
+          return written;
         } finally {
-          await handle.close();
+          if (open) fs.closeSync(fd);
         }
       } catch (error) {
         if (!keep) await files.remove(part);
         throw error;
       }
-      return at - from;
     },
     async commit(part, path, mode, mtime, ...after) {
       const fs = await load();
       await Promise.all(after);
-      if (mode !== null) await fs.promises.chmod(part, mode);
-      if (mtime !== null) await fs.promises.utimes(part, mtime / 1000, mtime / 1000);
+      if (mode !== null) fs.chmodSync(part, mode);
+      if (mtime !== null) fs.utimesSync(part, mtime / 1000, mtime / 1000);
       if (part !== path) await fs.promises.rename(part, path);
       parts.delete(part);
     },
     async hash(path) {
       const fs = await load();
       const hash = (await import("node:crypto")).createHash("sha256");
-      const handle = await fs.promises.open(path);
+      const fd = fs.openSync(path, "r");
       try {
-        const data = new Uint8Array(PIECE);
-        for (;;) {
-          const { bytesRead } = await handle.read(data, 0, PIECE);
-          if (bytesRead === 0) return hash.digest("hex");
-          hash.update(data.subarray(0, bytesRead));
-        }
+        for await (const bytes of blocksOf(fs, fd, 0)) hash.update(bytes);
+        return hash.digest("hex");
       } finally {
-        await handle.close();
+        fs.closeSync(fd);
       }
     },
     async folder(path, mode, part) {
@@ -282,32 +284,136 @@ async function refuseName(path: string, name: Uint8Array): Promise<never> {
   throw coded("EILSEQ", `the name "${shown}" in ${path} is not UTF-8`);
 }
 
-async function unchanged(handle: Handle, before: Stats): Promise<void> {
-  const now = await handle.stat();
+function unchanged(fs: FileSystem, fd: number, before: Stats): void {
+  const now = fs.fstatSync(fd);
   if (now.size !== before.size || now.mtimeMs !== before.mtimeMs) {
     throw coded("ECHANGED", "changed while it was read");
   }
 }
 
-function streamOf(handle: Handle, before: Stats, from: number): ReadableStream<Uint8Array> {
-  let at = from;
+/** The file from an offset on. A block is good until the next one is asked for, which is being read by then. */
+async function* blocksOf(fs: FileSystem, fd: number, at: number): AsyncGenerator<Uint8Array> {
+  const read = (block: Uint8Array) =>
+    new Promise<Uint8Array>((resolve, reject) =>
+      fs.read(fd, block, 0, BLOCK, at, (error, length) => {
+        at += length;
+        if (error) reject(error);
+        else resolve(block.subarray(0, length));
+      })
+    );
+  let [free, full] = [new Uint8Array(BLOCK), new Uint8Array(BLOCK)];
+  let next = read(full);
+  try {
+    for (;;) {
+      const bytes = await next;
+      if (bytes.length === 0) return;
+      next = read(free);
+      [free, full] = [full, free];
+      yield bytes;
+    }
+  } finally {
+    // Nothing may use the descriptor any more once this has ended.
+    await next.catch(() => {});
+  }
+}
+
+/** A stream of the file, which it closes. It has no queue, so that whoever reads has done with the block before. */
+function streamOf(
+  fs: FileSystem,
+  fd: number,
+  before: Stats,
+  from: number,
+): ReadableStream<Uint8Array> {
+  const blocks = blocksOf(fs, fd, from);
+  let open = true;
+  const close = async () => {
+    if (!open) return;
+    open = false;
+    await blocks.return(undefined);
+    fs.closeSync(fd);
+  };
   return new ReadableStream({
-    type: "bytes",
     async pull(controller) {
       try {
-        const data = new Uint8Array(PIECE);
-        const { bytesRead } = await handle.read(data, 0, PIECE, at);
-        at += bytesRead;
-        if (bytesRead > 0) return controller.enqueue(data.subarray(0, bytesRead));
-        await unchanged(handle, before);
+        const { done, value } = await blocks.next();
+        if (!done) return controller.enqueue(value);
+        if (open) unchanged(fs, fd, before);
       } catch (error) {
-        await handle.close();
+        await close();
         throw error;
       }
-      await handle.close();
+      await close();
       controller.close();
-      controller.byobRequest?.respond(0);
     },
-    cancel: () => handle.close(),
-  }, { highWaterMark: PIECE });
+    cancel: close,
+  }, { highWaterMark: 0 });
+}
+
+/** What writes to a file from an offset on, one block after another, while the event loop goes on. */
+function writerOf(fs: FileSystem, fd: number, part: string, from: number) {
+  if (deno) {
+    // Deno's own: `node:fs` has one that waits there, for all that it takes a callback.
+    const file = deno.openSync(part, { write: true });
+    file.seekSync(from, 0);
+    return {
+      async write(block: Uint8Array) {
+        for (let done = 0; done < block.length;) done += await file.write(block.subarray(done));
+      },
+      close: () => file.close(),
+    };
+  }
+  const write = (block: Uint8Array, at: number) =>
+    new Promise<void>((resolve, reject) =>
+      fs.write(fd, block, 0, block.length, at, (error, length) => {
+        if (error) reject(error);
+        else if (length === block.length) resolve();
+        else resolve(write(block.subarray(length), at + length));
+      })
+    );
+  return { write, close() {} };
+}
+
+/** Writes what comes: one block is filled while the one before is being written. Gives how many bytes. */
+async function writeBlocks(
+  fs: FileSystem,
+  fd: number,
+  part: string,
+  data: AsyncIterable<Uint8Array>,
+  from: number,
+): Promise<number> {
+  const writer = writerOf(fs, fd, part, from);
+  let [filling, other] = [new Uint8Array(BLOCK), new Uint8Array(BLOCK)];
+  let filled = 0;
+  let at = from;
+  let last = performance.now();
+  let writing: Promise<void> | undefined;
+  const flush = async () => {
+    await writing;
+    writing = writer.write(filling.subarray(0, filled), at);
+    writing.catch(() => {});
+    at += filled;
+    filled = 0;
+    last = performance.now();
+    [filling, other] = [other, filling];
+  };
+  try {
+    for await (const bytes of data) {
+      for (let taken = 0; taken < bytes.length;) {
+        const piece = bytes.subarray(taken, taken + BLOCK - filled);
+        filling.set(piece, filled);
+        filled += piece.length;
+        taken += piece.length;
+        if (filled === BLOCK || performance.now() - last > LATE) await flush();
+      }
+    }
+  } finally {
+    try {
+      // What came before a failure is kept, too: a copy may go on there.
+      if (filled > 0) await flush();
+      await writing;
+    } finally {
+      writer.close();
+    }
+  }
+  return at - from;
 }

@@ -9,6 +9,7 @@ interface DenoFile {
   readSync(buffer: Uint8Array): number | null;
   write(bytes: Uint8Array): Promise<number>;
   writeSync(bytes: Uint8Array): number;
+  seekSync(offset: number, whence: number): number;
   close(): void;
 }
 

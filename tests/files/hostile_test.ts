@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CopyError } from "../../client/copy_error.ts";
 import { copyFiles, type FileOptions, localSide, type Side } from "../../client/files.ts";
 import { checkEntry, unsafeLink, unsafeName } from "../../client/tree_names.ts";
+import type { Entry } from "../../runtime/js/files.ts";
 import { leakGuard } from "../support/leaks.ts";
 import { Pair } from "../protocol/pair.ts";
 
@@ -55,6 +56,19 @@ const ATTACKS: Record<string, unknown[]> = {
   "a link to nothing": [["out", link(undefined)]],
   "a file behind a link": [["in", FOLDER], ["out", link("in")], ["out/evil", FILE]],
   "a folder in place of a link": [["in", FOLDER], ["out", link("in")], ["out", FOLDER]],
+  "a link in place of a folder": [
+    ["in", FOLDER],
+    ["in/a", FILE],
+    ["in", link("other")],
+    ["other", FOLDER],
+    ["in/evil", FILE],
+  ],
+  "a link in place of a folder that is empty": [
+    ["deep", FOLDER],
+    ["deep/in", FOLDER],
+    ["deep/in", link("..")],
+    ["deep/in/up", link("../../..")],
+  ],
   "links in a chain": [
     ["p", FOLDER],
     ["p/q", FOLDER],
@@ -174,6 +188,23 @@ Deno.test("files: a checksum that differs is an error, and nothing is left", asy
   );
   assertEquals(error.code, "ECHECKSUM");
   assertEquals(below(guard.folder), []);
+});
+
+Deno.test("files: a pipe that has taken a file's place is not waited for", async () => {
+  await using guard = leakGuard();
+  const { folder } = guard;
+  const made = await new Deno.Command("mkfifo", { args: [`${folder}/a`] }).output();
+  assert(made.success);
+  const local = localSide();
+  const stat = () => Promise.resolve(FILE as Entry);
+  const source: Side = { ...local, files: { ...local.files, stat } };
+  const destination: Side = { ...localSide(), name: "remote" };
+  const error = await assertRejects(
+    () => copyFiles(source, `${folder}/a`, destination, `${folder}/to`, {}),
+    CopyError,
+  );
+  assertEquals(error.code, "ESPECIAL");
+  assertEquals(below(folder), ["a"]);
 });
 
 Deno.test("files: names and links that Windows would read in another way", () => {

@@ -61,6 +61,7 @@ export const PROGRAMS = {
   tmux: { command: "tmux", why: "programs that need a terminal", apt: "tmux" },
   openssl: { command: "openssl", why: "certificates of the daemon's tests", apt: "openssl" },
   git: { command: "git", why: "a clean checkout", apt: "git" },
+  setpriv: { command: "setpriv", why: "an agent without the rights of root", apt: "util-linux" },
   taskset: { command: "taskset", why: "pinning processes to one CPU", apt: "util-linux" },
   node: { command: "node", why: "the Node runtime", apt: "nodejs" },
   node18: { command: "node", why: "the oldest Node that is supported", npm: "node@18" },
