@@ -37,17 +37,28 @@ def load():
     global REST
     with load_lock:
         if REST:
-            code = compile(REST, "pushy:agent", "exec")
-            exec(code, G)
+            made = {}
+            exec(compile(REST, "pushy:agent", "exec"), G, made)
+            # At once: another thread finds all of it or none.
+            G.update(made)
             REST = ""
 
 
-def later(name):
-    """A function of the rest: the first call of it compiles that."""
-    def stub(*args):
+def later(names):
+    """Functions of the rest: the first call of one compiles that."""
+    for name in names.split():
+        G[name] = stub(name)
+
+
+def stub(name):
+    def call(*args):
         load()
         return G[name](*args)
-    G[name] = stub
+    return call
+
+
+later("clear_cancel decode_call fail make_function make_scope on_chunk other_access other_member output read_exactly rouse "
+      "run_source send_error send_value start_async write_piece")
 
 
 def bring(name):
@@ -158,14 +169,6 @@ def read_some(most):
     if not data:
         finish(False)
     return data
-
-
-def read_exactly(size):
-    parts = []
-    while size > 0:
-        parts.append(read_some(min(size, 1 << 20)))
-        size -= len(parts[-1])
-    return b"".join(parts)
 
 
 def receive():
@@ -286,31 +289,10 @@ def plain_text(value):
 # ---- references
 
 
-class Export:
-    """An object of this side that the peer holds."""
-    __slots__ = ("id", "value", "count", "release")
-
-
 exports = {}
 exported = {}
 export_lock = _thread.allocate_lock()
 last_export = 0
-
-
-def introduce(value):
-    global last_export
-    with export_lock:
-        entry = exported.get(id(value))
-        if entry is None:
-            last_export += 1
-            entry = Export()
-            entry.id = last_export
-            entry.value = value
-            entry.count = 0
-            entry.release = None
-            exports[last_export] = exported[id(value)] = entry
-        entry.count += 1
-    return entry
 
 
 def export_of(number):
@@ -318,21 +300,6 @@ def export_of(number):
     if entry is None:
         raise ProtocolError("The peer used reference %d, which it does not hold" % number)
     return entry
-
-
-def give_back(number, count):
-    with export_lock:
-        entry = export_of(number)
-        if not 0 < count <= entry.count:
-            raise ProtocolError("The peer gave back %d introductions of reference %d, and held %d" % (
-                count, number, entry.count))
-        entry.count -= count
-        if entry.count:
-            return
-        del exports[number], exported[id(entry.value)]
-    if entry.release:
-        entry.release()
-
 
 # ---- access
 
@@ -359,8 +326,6 @@ class Modules:
         return sys.modules[name]
 
 
-later("other_member")
-later("other_access")
 
 
 def step(value, key):
@@ -420,22 +385,6 @@ last_answer = 0
 last_question = 0
 state_lock = _thread.allocate_lock()
 
-later("decode_call")
-later("send_value")
-later("send_error")
-later("start_async")
-later("on_answer")
-later("on_items")
-later("on_end")
-later("on_stop")
-later("on_credit")
-later("on_abort")
-later("on_cancel")
-later("on_pong")
-later("on_stream_chunk")
-later("arrive")
-later("block")
-later("clear_cancel")
 
 
 def answer_of(number):
@@ -551,55 +500,22 @@ def reply(answer):
         send_error(answer.id, value)
 
 
-def on_pull(message, attached):
-    answer = answer_of(message[1])
-    with state_lock:
-        if answer.wanted or answer.dropped:
-            raise ProtocolError("The peer asked twice")
-        answer.wanted = True
-        mine = answer.state != PENDING and not answer.sent
-        if mine:
-            answer.sent = True
-    if mine:
-        reply(answer)
-
-
-def on_release(message, attached):
-    undeferred(lambda: release(message[1]))
-
-
-def release(counts):
-    for i in range(0, len(counts), 2):
-        number = counts[i]
-        if number < 0:
-            give_back(-number, counts[i + 1])
-            continue
-        answer = answer_of(number)
-        with state_lock:
-            if answer.wanted or answer.sent:
-                continue
-            answer.dropped = True
-            mine = answer.state != PENDING
-            if mine:
-                answer.sent = True
-        if mine:
-            reply(answer)
-
-
 def acknowledged(word):
     global peer_processed
     more = (word - peer_processed) & 0xFFFFFFFF
     if more > len(unacknowledged):
         raise ProtocolError("The peer acknowledged answers that were not sent")
     peer_processed = word
-
-    def forget():
-        for i in range(more):
-            answers.pop(unacknowledged.popleft(), None)
     if deferred:
-        after_deferred.append(forget)
+        after_deferred.append(lambda: forget(more))
     else:
-        forget()
+        forget(more)
+
+
+def forget(more):
+    while more:
+        more -= 1
+        answers.pop(unacknowledged.popleft(), None)
 
 
 # ---- channels
@@ -607,52 +523,6 @@ def acknowledged(word):
 blobs = {}
 deferred = 0
 after_deferred = []
-
-
-class Blob:
-    """The bytes of a large value, as they arrive."""
-    __slots__ = ("size", "filled", "buffer", "view", "arrived")
-
-
-def undeferred(then):
-    """What gives things back waits for messages that wait for their blobs."""
-    if deferred:
-        after_deferred.append(then)
-    else:
-        then()
-
-
-def on_chunk(channel, data, at, length):
-    blob = blobs.get(channel)
-    have = min(length, len(data) - at)
-    if blob is None:
-        on_stream_chunk(-channel, data[at:at + have] + read_exactly(length - have))
-        return at + have
-    filled = blob.filled
-    end = filled + length
-    if end > blob.size:
-        raise ProtocolError("The peer sent more bytes on channel %d than it announced" % channel)
-    view = blob.view
-    view[filled:filled + have] = memoryview(data)[at:at + have]
-    filled += have
-    while filled < end:
-        count = read_into(view[filled:end])
-        if count == 0:
-            finish(False)
-        filled += count
-    blob.filled = filled
-    if filled == blob.size:
-        blob.arrived()
-    return at + have
-
-
-def read_into(view):
-    if hasattr(os, "readv"):
-        return os.readv(READ, [view])
-    data = os.read(READ, len(view))
-    view[:len(data)] = data
-    return len(data)
-
 
 # ---- outbox
 
@@ -729,33 +599,6 @@ def flush():
                 write_piece()
         finally:
             write_lock.release()
-
-
-def write_piece():
-    job = bulks[0]
-    channel, view, at, done = job
-    piece = view[at:at + PIECE]
-    head = pack(len(piece), channel & 0xFFFFFFFF, CHUNK)
-    try:
-        if hasattr(os, "writev"):
-            sent = os.writev(WRITE, [head, piece]) - 12
-            if sent < 0:
-                write_all(head[12 + sent:])
-                sent = 0
-        else:
-            write_all(head)
-            sent = 0
-    except OSError:
-        finish(False)
-    if sent < len(piece):
-        write_all(piece[sent:])
-    job[2] = at + len(piece)
-    bulks.popleft()
-    if job[2] < len(view):
-        bulks.append(job)
-    elif done:
-        done()
-
 
 # ---- session
 
@@ -863,58 +706,6 @@ def pass_on():
         pass
 
 
-def rouse(stuck=False):
-    """Finds a thread for what is in the queue: the main one, if it is at no call."""
-    if main_idle:
-        main.wake()
-        return
-    if not (stuck or main.stack or main.working):
-        # It looks into the queue before it waits again.
-        return
-    try:
-        idle.pop().wake()
-    except IndexError:
-        add_worker()
-
-
-def add_worker():
-    global workers
-    if "threading" not in sys.modules:
-        # It takes the thread that imports it for the main one.
-        threading = bring("threading")
-        first = threading._main_thread
-        threading._active.pop(first._ident, None)
-        first._ident = main.ident
-        threading._active[main.ident] = first
-    workers += 1
-    _thread.start_new_thread(work, ())
-
-
-def work():
-    """A thread of the pool."""
-    global workers
-    thread = Thread()
-    while True:
-        try:
-            answer = queue.popleft()
-        except IndexError:
-            flush()
-            idle.append(thread)
-            if queue or not thread.lock.acquire(True, 10):
-                try:
-                    idle.remove(thread)
-                except ValueError:
-                    # Somebody has just given it something to do.
-                    continue
-                if not queue:
-                    workers -= 1
-                    return
-            continue
-        attempt(perform, answer, thread)
-        if pending_size > 32768 or not queue:
-            flush()
-
-
 def attempt(work, *args):
     """What fails here is not the peer's fault and not a call's: it is told on standard error."""
     try:
@@ -955,78 +746,22 @@ def serve():
             waiters.remove(main)
 
 
+def first_watch():
+    """Compiles the rest as soon as there is time for it, or a call takes long: then the watcher can begin."""
+    os.read(wake_read, 1)
+    pause = select.poll().poll
+    before = 0
+    while before != started:
+        before = started
+        pause(20)
+    load()
+    G["watch"]()
+
+
 def wake_watcher():
     global asleep
     asleep = False
     os.write(wake_write, b"!")
-
-
-def watch():
-    """Does what nobody else has time for: reads while the main thread is at a call, and sends what has been left lying."""
-    global asleep
-    poll = select.poll()
-    poll.register(print_read, 1)
-    poll.register(wake_read, 1)
-    probe = select.poll()
-    probe.register(READ, 1)
-    reading = False
-    last = -1
-    calm = 0
-    while True:
-        for fd, event in poll.poll(None if asleep else TICK):
-            if fd == wake_read:
-                os.read(wake_read, 4096)
-                calm = 0
-            elif fd == print_read:
-                drain()
-                flush()
-            elif baton.acquire(False):
-                try:
-                    if probe.poll(0):
-                        receive()
-                finally:
-                    baton.release()
-                if waiters:
-                    pass_on()
-                if queue:
-                    rouse()
-                flush()
-            else:
-                poll.unregister(READ)
-                reading = False
-        stuck = started == last
-        last = started
-        if stuck:
-            calm += 1
-            if calm == 8 and baton.locked():
-                load()
-            if not reading and not baton.locked():
-                poll.register(READ, 1)
-                reading = True
-            if queue:
-                for i in range(min(len(queue), max(1, workers))):
-                    rouse(True)
-            for pump in list(pumps):
-                attempt(pump.send)
-            flush()
-            # It is woken by the next call, by output, and by what it reads.
-            if calm > 20 and not queue and not pending and not pumps and (reading or baton.locked()):
-                asleep = True
-        else:
-            calm = 0
-
-
-def fail(error):
-    """The peer broke the rules: it is told, and the agent ends."""
-    if not isinstance(error, ProtocolError):
-        error = "The peer sent something that cannot be handled (%s: %s)" % (type(error).__name__, error)
-    with out_lock:
-        pending.append("[17,%s]" % quote(str(error)[:1000]))
-        seal()
-    if write_lock.acquire(True, 1):
-        while sealed:
-            write_all(sealed.popleft())
-    finish(False)
 
 
 def finish(clean):
@@ -1049,12 +784,6 @@ def on_bye(message, attached):
     finish(True)
 
 
-def on_ping(message, attached):
-    post("[15,%d]" % message[1])
-    if current() is not main or main.stack:
-        flush()
-
-
 def on_hello(message, attached):
     limits = message[1].get("limits") or {}
     for name in limits:
@@ -1062,23 +791,18 @@ def on_hello(message, attached):
             LIMITS[name] = limits[name]
 
 
-HANDLERS = {
-    1: on_call,
-    2: on_call,
-    3: on_pull,
-    4: lambda *a: on_answer(*a),
-    5: lambda *a: on_answer(*a),
-    6: on_release,
-    7: lambda *a: on_cancel(*a),
-    8: lambda *a: on_credit(*a),
-    9: lambda *a: on_items(*a),
-    10: lambda *a: on_end(*a),
-    11: lambda *a: on_stop(*a),
-    12: lambda *a: on_abort(*a),
-    14: on_ping,
-    16: on_hello,
-    17: on_bye,
-}
+class Handlers(dict):
+    """What is done with each type of message."""
+
+    def __missing__(self, op):
+        load()
+        self.update(OTHER_HANDLERS)
+        if op not in self:
+            raise ProtocolError("The peer sent a message of type %s, which is none" % op)
+        return self[op]
+
+
+HANDLERS = Handlers({1: on_call, 2: on_call, 16: on_hello, 17: on_bye})
 
 # ---- evaluate
 
@@ -1097,9 +821,6 @@ def named(source):
     return name
 
 
-later("run_source")
-later("make_function")
-later("make_scope")
 AWAIT = 0x2000 if sys.version_info >= (3, 8) else 0
 
 
@@ -1154,25 +875,6 @@ class Output(io.RawIOBase):
         return len(data)
 
 
-def output(descriptor, data):
-    global attached_size
-
-    def parcel(text):
-        global attached_size
-        text = "[13,%d,%d,%d]" % (descriptor, attached_size, len(piece))
-        attached_parts.append(piece)
-        attached_size += len(piece)
-        return text
-    for at in range(0, len(data), 32768):
-        piece = data[at:at + 32768]
-        post("", 0, parcel)
-    if asleep:
-        wake_watcher()
-    if len(sealed) > 2:
-        flood()
-
-
-later("flood")
 pump_lock = _thread.allocate_lock()
 
 
@@ -1208,7 +910,7 @@ def start(path):
         sys.version_info[:3] + (os.getpid(), sys.platform))
     write_all(banner.encode())
     sys.path[:] = path
-    _thread.start_new_thread(watch, ())
+    _thread.start_new_thread(first_watch, ())
     while True:
         try:
             serve()
@@ -1307,6 +1009,17 @@ def error_parts(error):
         stack += "\n" + error.remote_stack
     return kind, message, stack.rstrip(), plain
 
+
+# ---- frame
+
+
+
+def read_exactly(size):
+    parts = []
+    while size > 0:
+        parts.append(read_some(min(size, 1 << 20)))
+        size -= len(parts[-1])
+    return b"".join(parts)
 
 # ---- values
 
@@ -1971,10 +1684,9 @@ class Signal:
             self._waiting.discard(thread)
         return self.aborted
 
-    __exit__ = Remote.__exit__
-    __del__ = Remote.__del__
 
-
+Signal.__exit__ = Remote.__exit__
+Signal.__del__ = Remote.__del__
 ENCODERS[Remote] = ENCODERS[Signal] = Outgoing.home
 
 
@@ -2004,6 +1716,40 @@ def remote_label(tag):
     return "[remote %s]" % " ".join(
         part for part in (("object", "function", "class", "symbol", "")[tag[2] if len(tag) > 2 else 0], name) if part)
 
+
+def introduce(value):
+    global last_export
+    with export_lock:
+        entry = exported.get(id(value))
+        if entry is None:
+            last_export += 1
+            entry = Export()
+            entry.id = last_export
+            entry.value = value
+            entry.count = 0
+            entry.release = None
+            exports[last_export] = exported[id(value)] = entry
+        entry.count += 1
+    return entry
+
+
+def give_back(number, count):
+    with export_lock:
+        entry = export_of(number)
+        if not 0 < count <= entry.count:
+            raise ProtocolError("The peer gave back %d introductions of reference %d, and held %d" % (
+                count, number, entry.count))
+        entry.count -= count
+        if entry.count:
+            return
+        del exports[number], exported[id(entry.value)]
+    if entry.release:
+        entry.release()
+
+
+class Export:
+    """An object of this side that the peer holds."""
+    __slots__ = ("id", "value", "count", "release")
 
 # ---- access
 
@@ -2370,6 +2116,69 @@ def clear_cancel(thread):
     raise_in(thread, None)
 
 
+def on_pull(message, attached):
+    answer = answer_of(message[1])
+    with state_lock:
+        if answer.wanted or answer.dropped:
+            raise ProtocolError("The peer asked twice")
+        answer.wanted = True
+        mine = answer.state != PENDING and not answer.sent
+        if mine:
+            answer.sent = True
+    if mine:
+        reply(answer)
+
+
+def on_release(message, attached):
+    undeferred(lambda: release(message[1]))
+
+
+def release(counts):
+    for i in range(0, len(counts), 2):
+        number = counts[i]
+        if number < 0:
+            give_back(-number, counts[i + 1])
+            continue
+        answer = answer_of(number)
+        with state_lock:
+            if answer.wanted or answer.sent:
+                continue
+            answer.dropped = True
+            mine = answer.state != PENDING
+            if mine:
+                answer.sent = True
+        if mine:
+            reply(answer)
+
+# ---- outbox
+
+
+
+def write_piece():
+    job = bulks[0]
+    channel, view, at, done = job
+    piece = view[at:at + PIECE]
+    head = pack(len(piece), channel & 0xFFFFFFFF, CHUNK)
+    try:
+        if hasattr(os, "writev"):
+            sent = os.writev(WRITE, [head, piece]) - 12
+            if sent < 0:
+                write_all(head[12 + sent:])
+                sent = 0
+        else:
+            write_all(head)
+            sent = 0
+    except OSError:
+        finish(False)
+    if sent < len(piece):
+        write_all(piece[sent:])
+    job[2] = at + len(piece)
+    bulks.popleft()
+    if job[2] < len(view):
+        bulks.append(job)
+    elif done:
+        done()
+
 # ---- session
 
 
@@ -2497,6 +2306,130 @@ def widen():
 
 
 widened = False
+
+
+def fail(error):
+    """The peer broke the rules: it is told, and the agent ends."""
+    if not isinstance(error, ProtocolError):
+        error = "The peer sent something that cannot be handled (%s: %s)" % (type(error).__name__, error)
+    with out_lock:
+        pending.append("[17,%s]" % quote(str(error)[:1000]))
+        seal()
+    if write_lock.acquire(True, 1):
+        while sealed:
+            write_all(sealed.popleft())
+    finish(False)
+
+
+def add_worker():
+    global workers
+    if "threading" not in sys.modules:
+        # It takes the thread that imports it for the main one.
+        threading = bring("threading")
+        first = threading._main_thread
+        threading._active.pop(first._ident, None)
+        first._ident = main.ident
+        threading._active[main.ident] = first
+    workers += 1
+    _thread.start_new_thread(work, ())
+
+
+def work():
+    """A thread of the pool."""
+    global workers
+    thread = Thread()
+    while True:
+        try:
+            answer = queue.popleft()
+        except IndexError:
+            flush()
+            idle.append(thread)
+            if queue or not thread.lock.acquire(True, 10):
+                try:
+                    idle.remove(thread)
+                except ValueError:
+                    # Somebody has just given it something to do.
+                    continue
+                if not queue:
+                    workers -= 1
+                    return
+            continue
+        attempt(perform, answer, thread)
+        if pending_size > 32768 or not queue:
+            flush()
+
+
+def rouse(stuck=False):
+    """Finds a thread for what is in the queue: the main one, if it is at no call."""
+    if main_idle:
+        main.wake()
+        return
+    if not (stuck or main.stack or main.working):
+        # It looks into the queue before it waits again.
+        return
+    try:
+        idle.pop().wake()
+    except IndexError:
+        add_worker()
+
+
+def watch():
+    """Does what nobody else has time for: reads while the main thread is at a call, and sends what has been left lying."""
+    global asleep
+    poll = select.poll()
+    poll.register(print_read, 1)
+    poll.register(wake_read, 1)
+    probe = select.poll()
+    probe.register(READ, 1)
+    reading = False
+    last = -1
+    calm = 0
+    while True:
+        for fd, event in poll.poll(None if asleep else TICK):
+            if fd == wake_read:
+                os.read(wake_read, 4096)
+                calm = 0
+            elif fd == print_read:
+                drain()
+                flush()
+            elif baton.acquire(False):
+                try:
+                    if probe.poll(0):
+                        receive()
+                finally:
+                    baton.release()
+                if waiters:
+                    pass_on()
+                if queue:
+                    rouse()
+                flush()
+            else:
+                poll.unregister(READ)
+                reading = False
+        stuck = started == last
+        last = started
+        if stuck:
+            calm += 1
+            if not reading and not baton.locked():
+                poll.register(READ, 1)
+                reading = True
+            if queue:
+                for i in range(min(len(queue), max(1, workers))):
+                    rouse(True)
+            for pump in list(pumps):
+                attempt(pump.send)
+            flush()
+            # It is woken by the next call, by output, and by what it reads.
+            if calm > 20 and not queue and not pending and not pumps and (reading or baton.locked()):
+                asleep = True
+        else:
+            calm = 0
+
+
+def on_ping(message, attached):
+    post("[15,%d]" % message[1])
+    if current() is not main or main.stack:
+        flush()
 
 # ---- channels
 
@@ -2719,7 +2652,20 @@ def on_pong(message, attached):
     raise ProtocolError("The peer answered a ping that was not sent")
 
 
-HANDLERS[15] = on_pong
+OTHER_HANDLERS = {
+    3: on_pull,
+    4: on_answer,
+    5: on_answer,
+    6: on_release,
+    7: on_cancel,
+    8: on_credit,
+    9: on_items,
+    10: on_end,
+    11: on_stop,
+    12: on_abort,
+    14: on_ping,
+    15: on_pong,
+}
 
 
 class Outflow:
@@ -2791,6 +2737,50 @@ class Outflow:
                 new_bulks.append([self.id, memoryview(piece), 0, done])
             block(thread, lambda: taken)
 
+
+def on_chunk(channel, data, at, length):
+    blob = blobs.get(channel)
+    have = min(length, len(data) - at)
+    if blob is None:
+        on_stream_chunk(-channel, data[at:at + have] + read_exactly(length - have))
+        return at + have
+    filled = blob.filled
+    end = filled + length
+    if end > blob.size:
+        raise ProtocolError("The peer sent more bytes on channel %d than it announced" % channel)
+    view = blob.view
+    view[filled:filled + have] = memoryview(data)[at:at + have]
+    filled += have
+    while filled < end:
+        count = read_into(view[filled:end])
+        if count == 0:
+            finish(False)
+        filled += count
+    blob.filled = filled
+    if filled == blob.size:
+        blob.arrived()
+    return at + have
+
+
+class Blob:
+    """The bytes of a large value, as they arrive."""
+    __slots__ = ("size", "filled", "buffer", "view", "arrived")
+
+
+def read_into(view):
+    if hasattr(os, "readv"):
+        return os.readv(READ, [view])
+    data = os.read(READ, len(view))
+    view[:len(data)] = data
+    return len(data)
+
+
+def undeferred(then):
+    """What gives things back waits for messages that wait for their blobs."""
+    if deferred:
+        after_deferred.append(then)
+    else:
+        then()
 
 # ---- live
 
@@ -3213,3 +3203,21 @@ def add_threading():
         threading._active.pop(first._ident, None)
         first._ident = main.ident
         threading._active[main.ident] = first
+
+
+def output(descriptor, data):
+    global attached_size
+
+    def parcel(text):
+        global attached_size
+        text = "[13,%d,%d,%d]" % (descriptor, attached_size, len(piece))
+        attached_parts.append(piece)
+        attached_size += len(piece)
+        return text
+    for at in range(0, len(data), 32768):
+        piece = data[at:at + 32768]
+        post("", 0, parcel)
+    if asleep:
+        wake_watcher()
+    if len(sealed) > 2:
+        flood()
