@@ -112,7 +112,7 @@ CHUNK = 0xFFFFFFFF
 PIECE = 256 << 10
 READ = 3
 WRITE = 4
-DIGITS = {48 + i: 48 for i in range(10)}
+DIGITS = bytes.maketrans(b"123456789", b"000000000")
 SAFE = (1 << 53) - 1
 left = b""
 
@@ -150,11 +150,11 @@ else:
         return dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def parse(text):
-    # A number that JavaScript takes for no integer is none here either; it has sixteen digits at least.
-    large = "0000000000000000" in text.translate(DIGITS)
+def parse(data):
+    text = data.decode()
     try:
-        value, end = (scan_large if large else scan)(text, 0)
+        # A number that JavaScript takes for no integer is none here either; it has sixteen digits at least.
+        value, end = (scan_large if b"0000000000000000" in data.translate(DIGITS) else scan)(text, 0)
     except (ValueError, StopIteration):
         end = -1
     except RecursionError:
@@ -198,7 +198,7 @@ def receive():
                 size = end = length
             middle = at + text_length
             if text_length:
-                messages = parse(data[at:middle].decode())
+                messages = parse(data[at:middle])
                 attached = data[middle:end] if middle < end else b""
                 for message in messages:
                     HANDLERS[message[0]](message, attached)
@@ -368,13 +368,17 @@ def access(value, path, how, args):
 # ---- calls
 
 
+PENDING, DONE, FAILED = 0, 1, 2
+
+
 class Answer:
     """A call that the peer made."""
-    __slots__ = ("id", "wanted", "dropped", "sent", "state", "value", "waiting", "target", "base", "path", "how",
-                 "args", "parent", "thread", "cancelled", "pins", "task")
+    dropped = sent = cancelled = False
+    state = PENDING
+    waiting = thread = pins = task = None
+    parent = 0
 
 
-PENDING, DONE, FAILED = 0, 1, 2
 answers = {}
 questions = {}
 # Answers that were sent and may still be used by the peer, in that order.
@@ -406,19 +410,18 @@ def on_call(message, attached):
     answer = Answer()
     answer.id = number
     answer.wanted = message[0] == 2
-    answer.dropped = answer.sent = answer.cancelled = False
-    answer.state = PENDING
-    answer.waiting = answer.thread = answer.pins = answer.task = None
     answer.target = message[2]
     answer.path = message[3]
     answer.how = message[4]
-    answer.parent = message[7] if size > 7 else 0
     answers[number] = answer
     answer.args = message[5] if size > 5 else ()
-    if size > 6 and (message[6] or size > 8):
-        decode_call(answer, message, attached)
-    else:
-        begin(answer)
+    if size > 6:
+        if size > 7:
+            answer.parent = message[7]
+        if message[6] or size > 8:
+            decode_call(answer, message, attached)
+            return
+    begin(answer)
 
 
 def begin(answer):
@@ -468,7 +471,11 @@ def settle(answer, state, value):
         answer.value = value
         answer.state = state
         waiting = answer.waiting
-        answer.waiting = answer.pins = answer.args = answer.base = None
+        if waiting:
+            answer.waiting = None
+        if answer.pins:
+            answer.pins = None
+        answer.args = answer.base = None
         mine = (answer.wanted or answer.dropped or state == FAILED) and not answer.sent
         if mine:
             answer.sent = True
@@ -565,11 +572,15 @@ def seal():
         pending.append("[6,[%s]]" % ",".join("%d,%d" % item for item in counts.items()))
     text = ("[" + ",".join(pending) + "]").encode() if pending else b""
     sent_processed = processed
-    parts = [pack(len(text) + attached_size, processed & 0xFFFFFFFF, len(text)), text]
-    sealed.append(b"".join(parts + attached_parts))
+    size = len(text)
+    frame = pack(size + attached_size, processed & 0xFFFFFFFF, size) + text
+    if attached_parts:
+        frame += b"".join(attached_parts)
+        attached_parts = []
+        attached_size = 0
+    sealed.append(frame)
     pending = []
-    pending_size = attached_size = 0
-    attached_parts = []
+    pending_size = 0
 
 
 def write_all(data):
@@ -591,8 +602,9 @@ def flush():
             with out_lock:
                 if pending or dropped or not (sealed or new_bulks or bulks):
                     seal()
-                bulks.extend(new_bulks)
-                del new_bulks[:]
+                if new_bulks:
+                    bulks.extend(new_bulks)
+                    del new_bulks[:]
             while sealed:
                 write_all(sealed.popleft())
             if bulks:
@@ -611,6 +623,8 @@ waiters = []
 idle = []
 pumps = set()
 started = 0
+# How often the main thread has taken something from the queue.
+turns = 0
 workers = 0
 main_idle = False
 asleep = True
@@ -716,13 +730,14 @@ def attempt(work, *args):
 
 def serve():
     """The main thread: reads when it is idle, and runs what it has read."""
-    global main_idle
+    global main_idle, turns
     while True:
         while queue:
             try:
                 answer = queue.popleft()
             except IndexError:
                 break
+            turns += 1
             perform(answer, main)
             if pending_size > 32768:
                 flush()
@@ -1342,9 +1357,8 @@ class Incoming:
         if form != 1:
             return value
         if type(value) is list and value and value[0] == "J":
-            text = bytes(self.bytes(value[1], value[2])).decode()
             form = value[3]
-            value = parse(text)
+            value = parse(bytes(self.bytes(value[1], value[2])))
             if form != 1:
                 return value
         holder = [None]
@@ -1601,7 +1615,20 @@ DECODERS = {
 imports = {}
 
 
-class Remote:
+class Held:
+    """What of the other side is given back when nobody has it any more."""
+
+    def __exit__(self, *error):
+        own = info(self)
+        own["count"], count = 0, own["count"]
+        if count:
+            dropped.append((own["id"], count))
+
+    def __del__(self):
+        self.__exit__()
+
+
+class Remote(Held):
     """An object of the other side. A call of it, or of a method, waits for the answer; in a coroutine it gives something to await."""
 
     def __init__(self, number, label):
@@ -1647,20 +1674,11 @@ class Remote:
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        own = info(self)
-        own["count"], count = 0, own["count"]
-        if count:
-            dropped.append((own["id"], count))
-
-    def __del__(self):
-        self.__exit__()
-
     def __repr__(self):
         return info(self)["label"]
 
 
-class Signal:
+class Signal(Held):
     """A signal of the other side: `aborted`, `reason`, and `wait(timeout)`, which says whether it was aborted."""
 
     def __init__(self, number, label):
@@ -1685,8 +1703,6 @@ class Signal:
         return self.aborted
 
 
-Signal.__exit__ = Remote.__exit__
-Signal.__del__ = Remote.__del__
 ENCODERS[Remote] = ENCODERS[Signal] = Outgoing.home
 
 
@@ -2382,7 +2398,7 @@ def watch():
     probe = select.poll()
     probe.register(READ, 1)
     reading = False
-    last = -1
+    last = turn = -1
     calm = 0
     while True:
         for fd, event in poll.poll(None if asleep else TICK):
@@ -2392,7 +2408,7 @@ def watch():
             elif fd == print_read:
                 drain()
                 flush()
-            elif baton.acquire(False):
+            elif turn == turns and baton.acquire(False):
                 try:
                     if probe.poll(0):
                         receive()
@@ -2404,10 +2420,14 @@ def watch():
                     rouse()
                 flush()
             else:
+                # Somebody else reads, or soon will: the main thread goes on from call to call.
                 poll.unregister(READ)
                 reading = False
-        stuck = started == last
-        last = started
+        # Calls begin, or are read: a frame may have thousands.
+        progress = started + last_answer
+        stuck = progress == last
+        last = progress
+        turn = turns
         if stuck:
             calm += 1
             if not reading and not baton.locked():
