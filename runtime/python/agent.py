@@ -164,17 +164,12 @@ def parse(data):
     return value
 
 
-def read_some(most):
-    data = os.read(READ, most)
-    if not data:
-        finish(False)
-    return data
-
-
 def receive():
     """Takes in what has come, and waits for it if nothing has. The baton is held."""
     global left
-    data = read_some(12 if blobs and not left else 65536)
+    data = os.read(READ, 12 if blobs and not left else 65536)
+    if not data:
+        finish(False)
     if left:
         data = left + data
     at = 0
@@ -427,10 +422,10 @@ def on_call(message, attached):
 def begin(answer):
     """The arguments are there: finds the target, and waits for it if it is on its way."""
     target = answer.target
-    if target == 0:
-        answer.base = ROOT
-    elif target < 0:
+    if target < 0:
         answer.base = export_of(-target).value
+    elif target == 0:
+        answer.base = ROOT
     else:
         earlier = answer_of(target)
         with state_lock:
@@ -441,7 +436,10 @@ def begin(answer):
                 return
         based(answer, earlier)
         return
-    enqueue(answer)
+    if answer.parent:
+        enqueue(answer)
+    else:
+        queue.append(answer)
 
 
 def based(answer, earlier):
@@ -494,8 +492,8 @@ def reply(answer):
         if answer.dropped:
             text = "null"
         else:
-            fast = FAST.get(type(value))
-            text = fast(value) if fast else plain_text(value)
+            kind = type(value)
+            text = FAST[kind](value) if kind in FAST else plain_text(value)
             if text is None or len(text) > 65536:
                 try:
                     send_value(4, answer.id, value)
@@ -521,8 +519,8 @@ def acknowledged(word):
 
 def forget(more):
     while more:
-        more -= 1
         answers.pop(unacknowledged.popleft(), None)
+        more -= 1
 
 
 # ---- channels
@@ -1032,7 +1030,9 @@ def error_parts(error):
 def read_exactly(size):
     parts = []
     while size > 0:
-        parts.append(read_some(min(size, 1 << 20)))
+        parts.append(os.read(READ, min(size, 1 << 20)))
+        if not parts[-1]:
+            finish(False)
         size -= len(parts[-1])
     return b"".join(parts)
 
