@@ -8,7 +8,7 @@
  */
 
 import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
-import { source as pythonAgent } from "./generated/py_agent.ts";
+import { packed as pythonAgentPacked, source as pythonAgent } from "./generated/py_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -54,8 +54,10 @@ export interface Runtime {
   env(options: StartOptions): Record<string, string>;
   /** The source of its agent. */
   readonly agent: string;
-  /** The same, compressed with Brotli, in base64, if its loader understands that; else it is deflated. */
-  readonly packedAgent?: string;
+  /** The same, compressed, in base64. */
+  readonly packedAgent: string;
+  /** How it is compressed, for the loader: b Brotli, d deflate. */
+  readonly packing: "b" | "d";
   /** Does it run several calls at once, so that each call must name the one that it descends from? */
   readonly threads?: boolean;
   /** What to try where it has written this to standard error instead of starting, if that is known. */
@@ -165,6 +167,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     node: {
       name: "node",
@@ -174,6 +177,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     bun: {
       name: "bun",
@@ -183,6 +187,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     python: {
       name: "python",
@@ -191,6 +196,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-B", "-c", pythonWords(PYTHON_LOADER)],
       env: () => ({}),
       agent: pythonAgent,
+      packedAgent: pythonAgentPacked,
+      packing: "d",
       threads: true,
       hint: (stderr) =>
         /No module named '?(json|_json|zlib|select|_struct)'?/.test(stderr)

@@ -35,7 +35,7 @@ async function converse(bytes: Uint8Array): Promise<{ output: string; code: numb
     detached: true,
   }).spawn();
   const writer = child.stdin.getWriter();
-  await writer.write(await agentBytes(runtime, true));
+  await writer.write(agentBytes(runtime, true));
   await writer.write(bytes).catch(() => {});
   await writer.close().catch(() => {});
   const output = await new Response(child.stdout).text();
