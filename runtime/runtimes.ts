@@ -117,12 +117,13 @@ exec(compile(c,"pushy:agent","exec"),g)
 g["start"](p)
 `;
 
-/** Source as one number, from which it is read byte by byte: no quotes, whatever shell it goes through. */
+/** Source as one number: no quotes, whatever shell it goes through. Its bytes are "little" first. */
 function pythonWords(source: string): string {
   const bytes = new TextEncoder().encode(source);
   let hex = "";
   for (const byte of bytes.toReversed()) hex += byte.toString(16).padStart(2, "0");
-  return `exec(bytes(0x${hex}//256**i%256 for i in range(${bytes.length})))`;
+  const little = "bytes((108,105,116,116,108,101)).decode()";
+  return `exec(int.to_bytes(0x${hex},${bytes.length},${little}))`;
 }
 
 function permissionFlags(permissions: Permissions): string[] {
