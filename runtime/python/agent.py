@@ -760,13 +760,14 @@ def serve():
 
 
 def first_watch():
-    """Compiles the rest as soon as there is time for it, or a call takes long: then the watcher can begin."""
-    os.read(wake_read, 1)
+    """Compiles the rest when the main thread has been at a call for a moment, or at none for a while; then it is the watcher."""
     pause = select.poll().poll
-    before = 0
-    while before != started:
+    before = -1
+    calm = 0
+    while before != started or baton.locked() and calm < 4:
+        calm = calm + 1 if before == started else 0
         before = started
-        pause(20)
+        pause(TICK)
     load()
     G["watch"]()
 
