@@ -130,9 +130,7 @@ function ssh(
     runtime,
     requirement: requires("sshd", "ssh-keygen", ...programs),
     lacks: {
-      ...runtime === "python"
-        ? { javascript: "it runs Python" }
-        : { python: "it runs JavaScript" },
+      ...runtime === "python" ? { javascript: "it runs Python" } : { python: "it runs JavaScript" },
       "same files": "a copy goes over SFTP, whose own tests are beside its transport",
     },
     connect: (guard, options = {}) =>

@@ -889,8 +889,12 @@ def add_worker():
         threading._active.pop(first._ident, None)
         first._ident = main.ident
         threading._active[main.ident] = first
-    workers += 1
-    _thread.start_new_thread(work, ())
+    try:
+        _thread.start_new_thread(work, ())
+        workers += 1
+    except RuntimeError:
+        # There may be no more of them: what waits is taken by the next that is free.
+        pass
 
 
 def work():
@@ -1509,7 +1513,7 @@ class Outgoing:
         if value.ndim != 1:
             return self.list([row for row in value], depth) if value.ndim else self.value(value.item(), depth)
         self.kept.append(value)
-        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<")).tobytes())
+        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
 
     def datetime(self, value, depth):
         self.count += 1
