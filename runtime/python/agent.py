@@ -3395,6 +3395,13 @@ def run_source(source, scope=None, name=None):
         pending_value = eval(code, scope)
         return finish_code(pending_value) if code.co_flags & 0x80 else None
     ast = bring("ast")
+    if not AWAIT and "await" in source:
+        try:
+            made = {}
+            exec(compile("async def value(): return (%s\n)" % source, name, "exec", 0, True), scope, made)
+            return made["value"]()
+        except SyntaxError:
+            pass
     tree = compiled(source, name, "exec") and compile(
         sources[name], name, "exec", AWAIT | ast.PyCF_ONLY_AST, True)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
