@@ -1,7 +1,7 @@
 """The Python agent: the protocol of protocol/*.ts, spoken by an interpreter that has nothing but its standard library.
 
 Its sections are named after the files of protocol/, whose comments hold the grammar of the wire. What the first
-result needs stands before the line "rest"; what follows is compiled when it is first used, because compiling
+result needs stands before the line "rest"; what follows is compiled when it is first used or when there is time, because that
 takes longer than connecting. Modules that take long to import (json, re, threading) are left alone until then.
 
 Threads: whoever has nothing to do reads, and runs what it has read. The main thread does so when it is idle, so that an
@@ -24,7 +24,6 @@ except ImportError:
     from struct import Struct
     make_encoder = make_scanner = None
     from json.encoder import encode_basestring_ascii as quote
-    from json import dumps, loads
 
 G = globals()
 # The source of what follows the line "rest", where the loader has split it off.
@@ -57,8 +56,8 @@ def stub(name):
     return call
 
 
-later("clear_cancel decode_call fail make_function make_scope on_chunk other_access other_member output read_exactly rouse "
-      "run_source send_error send_value start_async write_piece")
+later("clear_cancel decode_call fail make_function make_scope on_chunk other_access other_member other_name output "
+      "read_exactly rouse run_source send_error send_value start_async write_piece")
 
 
 def bring(name):
@@ -126,10 +125,10 @@ def refuse(text):
     raise ProtocolError("The peer sent malformed JSON")
 
 
-if make_scanner:
+try:
     class Context:
         strict = True
-        object_hook = object_pairs_hook = None
+        object_hook = object_pairs_hook = array_hook = None
         parse_float = float
         parse_int = int
         parse_constant = staticmethod(refuse)
@@ -139,7 +138,10 @@ if make_scanner:
     Context.parse_int = staticmethod(number)
     scan_large = make_scanner(Context)
     encode_plain = make_encoder(None, None, quote, None, ":", ",", False, False, False)
-else:
+except (AttributeError, TypeError):
+    # There are none, or they want something else: they are json's own, and no promise.
+    from json import dumps, loads
+
     def scan(text, at):
         return loads(text, parse_constant=refuse), len(text)
 
@@ -321,8 +323,6 @@ class Modules:
         return sys.modules[name]
 
 
-
-
 def step(value, key):
     """What a value has under a name: a dict's own item first, else an attribute."""
     kind = type(value)
@@ -330,7 +330,7 @@ def step(value, key):
         if key in value:
             return value[key]
         if kind is not dict:
-            raise NameError("name %r is not defined" % key)
+            return other_name(value, key)
     try:
         return getattr(value, key)
     except AttributeError as error:
@@ -370,7 +370,7 @@ class Answer:
     """A call that the peer made."""
     dropped = sent = cancelled = False
     state = PENDING
-    waiting = thread = pins = task = None
+    waiting = thread = pins = task = args = base = None
     parent = 0
 
 
@@ -383,7 +383,6 @@ processed = 0
 last_answer = 0
 last_question = 0
 state_lock = _thread.allocate_lock()
-
 
 
 def answer_of(number):
@@ -473,6 +472,8 @@ def settle(answer, state, value):
             answer.waiting = None
         if answer.pins:
             answer.pins = None
+        # What is dropped with them may run code: not while the lock is held.
+        args, base = answer.args, answer.base
         answer.args = answer.base = None
         mine = (answer.wanted or answer.dropped or state == FAILED) and not answer.sent
         if mine:
@@ -778,9 +779,14 @@ def wake_watcher():
     os.write(wake_write, b"!")
 
 
+def abandon():
+    """Takes away what a copy has left unfinished."""
+
+
 def finish(clean):
     """Ends the agent, and its process group if it leads one."""
     try:
+        abandon()
         if clean:
             if current() is main and not main.stack:
                 bring("atexit")._run_exitfuncs()
@@ -1027,7 +1033,6 @@ def error_parts(error):
 # ---- frame
 
 
-
 def read_exactly(size):
     parts = []
     while size > 0:
@@ -1230,7 +1235,7 @@ class Outgoing:
         if value.ndim != 1:
             return self.list([row for row in value], depth) if value.ndim else self.value(value.item(), depth)
         self.kept.append(value)
-        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<")).tobytes())
+        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
 
     def datetime(self, value, depth):
         self.count += 1
@@ -1771,6 +1776,13 @@ class Export:
 # ---- access
 
 
+def other_name(value, key):
+    # Compiling the rest has put something there, perhaps.
+    if key not in value:
+        raise NameError("name %r is not defined" % key)
+    return value[key]
+
+
 def other_member(value, key, error):
     if type(value) is MODULE:
         name = "%s.%s" % (value.__name__, key)
@@ -2170,7 +2182,6 @@ def release(counts):
 # ---- outbox
 
 
-
 def write_piece():
     job = bulks[0]
     channel, view, at, done = job
@@ -2347,8 +2358,12 @@ def add_worker():
         threading._active.pop(first._ident, None)
         first._ident = main.ident
         threading._active[main.ident] = first
-    workers += 1
-    _thread.start_new_thread(work, ())
+    try:
+        _thread.start_new_thread(work, ())
+        workers += 1
+    except RuntimeError:
+        # There may be no more of them: what waits is taken by the next that is free.
+        pass
 
 
 def work():
@@ -3087,6 +3102,227 @@ class Pump(Outflow):
         flush()
 
 
+# ---- files
+
+# What each takes and gives is said in runtime/js/files.ts. Paths are bytes here: names are UTF-8, whatever the locale says.
+INLINE = 64 << 10
+KINDS_OF_FILES = {0x8000: "file", 0x4000: "folder", 0xA000: "link"}
+parts = set()
+# Held while something new gets its name: what is there is known, and nothing comes after the end.
+parts_lock = _thread.allocate_lock()
+
+
+def abandon():
+    if parts and parts_lock.acquire(True, 5):
+        for path in parts:
+            attempt(wipe, path)
+        parts.clear()
+
+
+def wipe(path):
+    try:
+        if os.lstat(path).st_mode & 0xF000 == 0x4000:
+            bring("shutil").rmtree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def coded(code, message):
+    error = OSError(message)
+    error.code = code
+    return error
+
+
+def decoded(name, path):
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise coded("EILSEQ", 'the name "%s" in %s is not UTF-8' % (
+            name.decode("ascii", "backslashreplace"), path.decode("utf-8", "replace")))
+
+
+def described(stats):
+    return {"size": stats.st_size, "mode": stats.st_mode & 0xFFF, "mtime": stats.st_mtime_ns / 1e6}
+
+
+def entry_of(path, stats):
+    entry = described(stats)
+    entry["type"] = KINDS_OF_FILES.get(stats.st_mode & 0xF000, "other")
+    if entry["type"] == "link":
+        entry["target"] = decoded(os.readlink(path), path)
+    return entry
+
+
+class Source(io.FileIO):
+    """A file that is read, and must not change meanwhile. It crosses as a byte stream."""
+
+    def begin(self):
+        self.before = os.fstat(self.fileno())
+        return self
+
+    def check(self):
+        now = os.fstat(self.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.before.st_size, self.before.st_mtime_ns):
+            raise coded("ECHANGED", "changed while it was read")
+
+
+class FilePump(Pump):
+    """Sends a file, a piece at a time."""
+
+    def __init__(self, channel, file):
+        Pump.__init__(self, channel, file, False)
+        self.grant(STREAM_CREDIT)
+
+    def run(self):
+        file = self.iterator
+        try:
+            piece = b"" if self.stopped else file.read(min(self.credit, PIECE))
+            if piece:
+                self.spend(len(piece))
+                with out_lock:
+                    new_bulks.append([self.id, memoryview(piece), 0, self.written])
+                flush()
+                return
+            if not self.stopped:
+                file.check()
+            self.close(False, None)
+        except BaseException as error:
+            self.close(True, error)
+        file.close()
+
+    def written(self):
+        self.active = False
+        self.changed()
+
+
+ENCODERS[Source] = lambda self, value, depth: self.live(lambda channel: FilePump(channel, value), '["R",\x01,1]')
+
+
+class Files:
+    """What a copy does on this side."""
+
+    def stat(self, path, follow):
+        path = path.encode()
+        try:
+            entry = entry_of(path, (os.stat if follow else os.lstat)(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        entry["path"] = decoded(os.path.realpath(path), path) if follow else path.decode()
+        return entry
+
+    def walk(self, path):
+        path = path.encode()
+        inside = [("", path, iter(os.listdir(path)))]
+        while inside:
+            prefix, folder, names = inside[-1]
+            for name in names:
+                whole = folder + b"/" + name
+                name = prefix + decoded(name, folder)
+                entry = entry_of(whole, os.lstat(whole))
+                yield [name, entry]
+                if entry["type"] == "folder":
+                    inside.append((name + "/", whole, iter(os.listdir(whole))))
+                    break
+            else:
+                inside.pop()
+
+    def read(self, path, start):
+        file = Source(path.encode()).begin()
+        result = described(file.before)
+        file.seek(start)
+        most = max(0, min(result["size"] - start, INLINE))
+        data = b""
+        if result["size"] - start <= INLINE:
+            for piece in iter(lambda: file.read(most + 1 - len(data)), b""):
+                data += piece
+            if len(data) <= most:
+                file.check()
+                file.close()
+                return dict(result, bytes=data)
+            file.seek(start)
+        return dict(result, bytes=file)
+
+    def write(self, part, start, mode, keep, data):
+        path = part.encode()
+        stream = type(data) is not bytes
+        total = 0
+        try:
+            flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            if not start:
+                flags |= os.O_CREAT | (os.O_TRUNC if keep else os.O_EXCL)
+            with parts_lock:
+                file = os.open(path, flags, mode)
+                if not (start or keep):
+                    parts.add(path)
+            try:
+                if start:
+                    os.ftruncate(file, start)
+                    os.lseek(file, start, 0)
+                for chunk in iter(data.fetch, None) if stream else [data]:
+                    view = memoryview(chunk)
+                    while view:
+                        size = os.write(file, view)
+                        view = view[size:]
+                        total += size
+            except BaseException:
+                if not keep:
+                    self.remove(part)
+                raise
+            finally:
+                os.close(file)
+        finally:
+            if stream:
+                data.close()
+        return total
+
+    def commit(self, part, path, mode, mtime, *after):
+        source = part.encode()
+        with parts_lock:
+            if mode is not None:
+                os.chmod(source, mode)
+            if mtime is not None:
+                os.utime(source, ns=(int(mtime * 1e6),) * 2)
+            if part != path:
+                os.rename(source, path.encode())
+            parts.discard(source)
+
+    def hash(self, path):
+        digest = bring("hashlib").sha256()
+        with io.FileIO(path.encode()) as file:
+            for data in iter(lambda: file.read(PIECE), b""):
+                digest.update(data)
+        return digest.hexdigest()
+
+    def folder(self, path, mode, part):
+        path = path.encode()
+        with parts_lock:
+            try:
+                os.mkdir(path, mode)
+            except FileExistsError:
+                if os.lstat(path).st_mode & 0xF000 == 0x4000:
+                    return False
+                raise coded("ENOTDIR", "is there, and is no folder")
+            if part:
+                parts.add(path)
+        return True
+
+    def link(self, target, part):
+        path = part.encode()
+        with parts_lock:
+            os.symlink(target.encode(), path)
+            parts.add(path)
+
+    def remove(self, path):
+        path = path.encode()
+        with parts_lock:
+            wipe(path)
+            parts.discard(path)
+
+
+ROOT["files"] = Files()
+
 # ---- evaluate
 
 loop = None
@@ -3166,6 +3402,13 @@ def run_source(source, scope=None, name=None):
         pending_value = eval(code, scope)
         return finish_code(pending_value) if code.co_flags & 0x80 else None
     ast = bring("ast")
+    if not AWAIT and "await" in source:
+        try:
+            made = {}
+            exec(compile("async def value(): return (%s\n)" % source, name, "exec", 0, True), scope, made)
+            return made["value"]()
+        except SyntaxError:
+            pass
     tree = compiled(source, name, "exec") and compile(
         sources[name], name, "exec", AWAIT | ast.PyCF_ONLY_AST, True)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, CopyError, type CopyProgress } from "../../mod.ts";
 import { leakGuard } from "../support/leaks.ts";
 
-import { requires, requiresAll, requiresThat } from "../support/requirement.ts";
+import { requires, requiresThat } from "../support/requirement.ts";
 
 /** Asks for what the transport's own copy does not do, so that the connection's streams are used. */
 const streamed = { checksum: "sha256" } as const;
@@ -10,7 +10,23 @@ const streamed = { checksum: "sha256" } as const;
 const RUNTIMES = [
   { runtime: "deno", needs: {} },
   { runtime: "node", needs: requires("node") },
+  { runtime: "python", needs: requires("python3") },
 ] as const;
+
+/** The same of each agent that has files of its own kind. */
+function each(
+  name: string,
+  test: (open: () => ReturnType<typeof connect>) => Promise<void>,
+  more: { ignore?: boolean } = {},
+): void {
+  for (const { runtime, needs } of [RUNTIMES[0], RUNTIMES[2]]) {
+    Deno.test({
+      name: `files, ${runtime}: ${name}`,
+      ignore: more.ignore || needs.ignore,
+      fn: () => test(() => connect("local:", { runtime })),
+    });
+  }
+}
 
 function bytes(length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
@@ -108,9 +124,9 @@ Deno.test("files: the transport's own copy says how far it is, and why it failed
   assertEquals(listing(guard.folder), ["a", "b"]);
 });
 
-Deno.test("files: a copy that replaces a file keeps its mode, and follows a link to it", async () => {
+each("a copy that replaces a file keeps its mode, and follows a link to it", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeTextFile(`${folder}/new`, "new");
   await Deno.writeTextFile(`${folder}/old`, "old");
@@ -122,9 +138,9 @@ Deno.test("files: a copy that replaces a file keeps its mode, and follows a link
   assert((await Deno.lstat(`${folder}/link`)).isSymlink);
 });
 
-Deno.test("files: set-user-id is not carried over", async () => {
+each("set-user-id is not carried over", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeTextFile(`${folder}/a`, "x");
   await Deno.chmod(`${folder}/a`, 0o4755);
@@ -132,16 +148,16 @@ Deno.test("files: set-user-id is not carried over", async () => {
   assertEquals((await Deno.stat(`${folder}/b`)).mode! & 0o7777, 0o755);
 });
 
-Deno.test("files: a copy in /proc, whose size reads as 0", async () => {
+each("a copy in /proc, whose size reads as 0", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   await con.getfile("/proc/self/status", `${guard.folder}/status`, { preserve: true });
   assert((await Deno.readTextFile(`${guard.folder}/status`)).includes("Name:"));
 });
 
-Deno.test("files: a copy that is cancelled leaves the destination as it was", async () => {
+each("a copy that is cancelled leaves the destination as it was", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeFile(`${folder}/big`, bytes(20_000_000));
   await Deno.writeTextFile(`${folder}/there`, "before");
@@ -164,9 +180,9 @@ Deno.test("files: a copy that is cancelled leaves the destination as it was", as
   assertEquals(await con.eval("1 + 1"), 2);
 });
 
-Deno.test("files: a folder that is cancelled is not there", async () => {
+each("a folder that is cancelled is not there", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.mkdir(`${folder}/from/sub`, { recursive: true });
   for (let i = 0; i < 50; i++) await Deno.writeFile(`${folder}/from/sub/${i}`, bytes(200_000));
@@ -187,9 +203,9 @@ Deno.test("files: a folder that is cancelled is not there", async () => {
   }
 });
 
-Deno.test("files: a copy that was broken off goes on where it was", async () => {
+each("a copy that was broken off goes on where it was", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeFile(`${folder}/big`, bytes(20_000_000));
   for (const put of [true, false]) {
@@ -212,9 +228,9 @@ Deno.test("files: a copy that was broken off goes on where it was", async () => 
   assertEquals(listing(folder), ["big", "to false", "to true"]);
 });
 
-Deno.test("files: a folder that was broken off goes on, and complete files are left out", async () => {
+each("a folder that was broken off goes on, and complete files are left out", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.mkdir(`${folder}/from/sub`, { recursive: true });
   for (let i = 0; i < 50; i++) await Deno.writeFile(`${folder}/from/sub/${i}`, bytes(200_000));
@@ -241,9 +257,9 @@ Deno.test("files: a folder that was broken off goes on, and complete files are l
   assertEquals(listing(folder), ["from", "to"]);
 });
 
-Deno.test("files: what is copied into a folder that is there joins what is in it", async () => {
+each("what is copied into a folder that is there joins what is in it", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.mkdir(`${folder}/from/both`, { recursive: true });
   await Deno.mkdir(`${folder}/to/both`, { recursive: true });
@@ -257,9 +273,9 @@ async function code(copy: Promise<void>): Promise<string> {
   return (await assertRejects(() => copy, CopyError)).code;
 }
 
-Deno.test("files: each failure is its own error, on either side", async () => {
+each("each failure is its own error, on either side", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeTextFile(`${folder}/a`, "x");
   await Deno.mkdir(`${folder}/d`);
@@ -283,13 +299,13 @@ Deno.test("files: each failure is its own error, on either side", async () => {
   }
 });
 
-Deno.test("files: a name that is not UTF-8 is refused, and its bytes are shown", async () => {
+each("a name that is not UTF-8 is refused, and its bytes are shown", async (open) => {
   await using guard = leakGuard();
   const { folder } = guard;
   await Deno.mkdir(`${folder}/d`);
   await new Deno.Command("sh", { args: ["-c", `touch "$(printf 'a\\377b')"`], cwd: `${folder}/d` })
     .output();
-  await using con = await connect("local:");
+  await using con = await open();
   for (const name of ["putfile", "getfile"] as const) {
     const error = await assertRejects(
       () => con[name](`${folder}/d`, `${folder}/e`, { recursive: true }),
@@ -301,9 +317,9 @@ Deno.test("files: a name that is not UTF-8 is refused, and its bytes are shown",
   }
 });
 
-Deno.test("files: a source that changes under the copy is an error", async () => {
+each("a source that changes under the copy is an error", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   for (const name of ["putfile", "getfile"] as const) {
     for (const change of ["grow", "shrink"]) {
@@ -324,34 +340,28 @@ Deno.test("files: a source that changes under the copy is an error", async () =>
   }
 });
 
-Deno.test({
-  name: "files: a full disk is its own error, and nothing is left",
-  ...requiresAll(
-    requiresThat(Deno.uid() === 0, "not root: it mounts a small disk", "run the tests as root"),
-  ),
-  fn: async () => {
-    await using guard = leakGuard();
-    const { folder } = guard;
-    await Deno.mkdir(`${folder}/disk`);
-    const mounted = await new Deno.Command("mount", {
-      args: ["-t", "tmpfs", "-o", "size=1m", "none", `${folder}/disk`],
-      stderr: "null",
-    }).output();
-    // A container may not mount: a limit to the size of files is the next best thing.
-    if (!mounted.success) return;
-    try {
-      await using con = await connect("local:");
-      await Deno.writeFile(`${folder}/big`, bytes(3_000_000));
-      for (const name of ["putfile", "getfile"] as const) {
-        const copying = con[name](`${folder}/big`, `${folder}/disk/to`, { preserve: true });
-        assertEquals(await code(copying), "ENOSPC");
-        assertEquals(listing(`${folder}/disk`), []);
-      }
-    } finally {
-      await new Deno.Command("umount", { args: [`${folder}/disk`] }).output();
+each("a full disk is its own error, and nothing is left", async (open) => {
+  await using guard = leakGuard();
+  const { folder } = guard;
+  await Deno.mkdir(`${folder}/disk`);
+  const mounted = await new Deno.Command("mount", {
+    args: ["-t", "tmpfs", "-o", "size=1m", "none", `${folder}/disk`],
+    stderr: "null",
+  }).output();
+  // A container may not mount: a limit to the size of files is the next best thing.
+  if (!mounted.success) return;
+  try {
+    await using con = await open();
+    await Deno.writeFile(`${folder}/big`, bytes(3_000_000));
+    for (const name of ["putfile", "getfile"] as const) {
+      const copying = con[name](`${folder}/big`, `${folder}/disk/to`, { preserve: true });
+      assertEquals(await code(copying), "ENOSPC");
+      assertEquals(listing(`${folder}/disk`), []);
     }
-  },
-});
+  } finally {
+    await new Deno.Command("umount", { args: [`${folder}/disk`] }).output();
+  }
+}, requiresThat(Deno.uid() === 0, "not root: it mounts a small disk", "run the tests as root"));
 
 Deno.test("files: where Deno does not permit it, the error says so", async () => {
   await using guard = leakGuard();
@@ -365,9 +375,9 @@ Deno.test("files: where Deno does not permit it, the error says so", async () =>
   assertEquals(error.side, "remote");
 });
 
-Deno.test("files: an agent that dies half-way leaves nothing here, and says so", async () => {
+each("an agent that dies half-way leaves nothing here, and says so", async (open) => {
   await using guard = leakGuard();
-  await using con = await connect("local:");
+  await using con = await open();
   const { folder } = guard;
   await Deno.writeFile(`${folder}/big`, bytes(20_000_000));
   let dead = false;
@@ -387,9 +397,9 @@ Deno.test("files: an agent that dies half-way leaves nothing here, and says so",
   assertEquals(listing(folder), ["big"]);
 });
 
-Deno.test("files: when the connection is closed half-way, the agent cleans up", async () => {
+each("when the connection is closed half-way, the agent cleans up", async (open) => {
   await using guard = leakGuard();
-  const con = await connect("local:");
+  const con = await open();
   const { folder } = guard;
   await Deno.writeFile(`${folder}/big`, bytes(20_000_000));
   let closing: Promise<void> | undefined;
