@@ -462,7 +462,7 @@ def on_call(message, attached):
     answer.wanted = message[0] == 2
     answer.dropped = answer.sent = answer.cancelled = False
     answer.state = PENDING
-    answer.waiting = answer.thread = answer.pins = answer.task = None
+    answer.waiting = answer.thread = answer.pins = answer.task = answer.base = None
     answer.target = message[2]
     answer.path = message[3]
     answer.how = message[4]
@@ -522,6 +522,8 @@ def settle(answer, state, value):
         answer.value = value
         answer.state = state
         waiting = answer.waiting
+        # What is dropped with them may run code: not while the lock is held.
+        args, base = answer.args, answer.base
         answer.waiting = answer.pins = answer.args = answer.base = None
         mine = (answer.wanted or answer.dropped or state == FAILED) and not answer.sent
         if mine:
@@ -2871,6 +2873,12 @@ class ReadableStream(io.RawIOBase):
             self.inflow.stop(not self.over)
         io.RawIOBase.close(self)
 
+    def __del__(self):
+        # A lock may be held by the thread that this runs in.
+        inflow = self.inflow
+        if not inflow.stopped:
+            queue.append(lambda: inflow.stop(True, "it was dropped"))
+
 
 class WritableStream(io.RawIOBase):
     """A stream of the other side to write to. It is at its end when it is closed."""
@@ -2894,6 +2902,11 @@ class WritableStream(io.RawIOBase):
             flow.wait(lambda: flow.stopped)
             if flow.early:
                 raise as_error(flow.reason)
+
+    def __del__(self):
+        flow = self.outflow
+        if not flow.ended:
+            queue.append(lambda: flow.end(False))
 
 
 class RemoteIterator:
