@@ -2878,6 +2878,12 @@ class ReadableStream(io.RawIOBase):
             self.inflow.stop(not self.over)
         io.RawIOBase.close(self)
 
+    def __del__(self):
+        # A lock may be held by the thread that this runs in.
+        inflow = self.inflow
+        if not inflow.stopped:
+            queue.append(lambda: inflow.stop(True, "it was dropped"))
+
 
 class WritableStream(io.RawIOBase):
     """A stream of the other side to write to. It is at its end when it is closed."""
@@ -2901,6 +2907,11 @@ class WritableStream(io.RawIOBase):
             flow.wait(lambda: flow.stopped)
             if flow.early:
                 raise as_error(flow.reason)
+
+    def __del__(self):
+        flow = self.outflow
+        if not flow.ended:
+            queue.append(lambda: flow.end(False))
 
 
 class RemoteIterator:
