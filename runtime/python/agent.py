@@ -1,7 +1,7 @@
 """The Python agent: the protocol of protocol/*.ts, spoken by an interpreter that has nothing but its standard library.
 
 Its sections are named after the files of protocol/, whose comments hold the grammar of the wire. What the first
-result needs stands before the line "rest"; what follows is compiled when it is first used, because compiling
+result needs stands before the line "rest"; what follows is compiled when it is first used or when there is time, because that
 takes longer than connecting. Modules that take long to import (json, re, threading) are left alone until then.
 
 Threads: whoever has nothing to do reads, and runs what it has read. The main thread does so when it is idle, so that an
