@@ -177,7 +177,7 @@ export async function throughput(): Promise<Row[]> {
     unit: "items/s",
     goal: "2 M items/s",
   });
-  const agent = await agentBytes(runtimeOf("deno"), true);
+  const agent = agentBytes(runtimeOf("deno"), true);
   rows.push({
     what: "JavaScript agent on the wire, compressed",
     value: agent.length / 1000,

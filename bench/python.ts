@@ -130,7 +130,7 @@ async function connecting(): Promise<void> {
   }
   const ms = (n: number) => `${n.toFixed(1)} ms`;
   row("connect and first result", ms(median(floor)), ms(median(here)));
-  const packed = await agentBytes(runtimeOf("python"), true);
+  const packed = agentBytes(runtimeOf("python"), true);
   row("agent on the wire, compressed", "", `${packed.length} bytes`);
 }
 

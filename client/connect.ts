@@ -287,7 +287,7 @@ class Attempt {
     } as ConnectionParts;
 
     if (starts) {
-      const agent = await agentBytes(this.#runtime, !local);
+      const agent = agentBytes(this.#runtime, !local);
       sink.write(agent).catch(() => {
         // The process has ended: the missing banner tells of it.
       });

@@ -103,22 +103,15 @@ function shellWord(word: string): string {
 }
 
 /** The bytes that bring the agent in: how it is packed (b Brotli, d deflate, p plain), its length, and itself. */
-export async function agentBytes(runtime: Runtime, compress: boolean): Promise<Uint8Array> {
-  const [kind, code] = !compress
-    ? ["p", new TextEncoder().encode(runtime.agent)] as const
-    : runtime.packedAgent
-    ? ["b", Uint8Array.from(atob(runtime.packedAgent), (c) => c.charCodeAt(0))] as const
-    : ["d", await deflated(runtime.agent)] as const;
-  const head = kind + code.length.toString(16).padStart(8, "0");
+export function agentBytes(runtime: Runtime, compress: boolean): Uint8Array {
+  const code = compress
+    ? Uint8Array.from(atob(runtime.packedAgent), (c) => c.charCodeAt(0))
+    : new TextEncoder().encode(runtime.agent);
+  const head = (compress ? runtime.packing : "p") + code.length.toString(16).padStart(8, "0");
   const bytes = new Uint8Array(head.length + code.length);
   bytes.set(new TextEncoder().encode(head));
   bytes.set(code, head.length);
   return bytes;
-}
-
-async function deflated(agent: string): Promise<Uint8Array> {
-  const stream = new Blob([agent]).stream().pipeThrough(new CompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** What the agent says of itself. */

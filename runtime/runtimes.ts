@@ -8,7 +8,7 @@
  */
 
 import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
-import { source as pythonAgent } from "./generated/py_agent.ts";
+import { packed as pythonAgentPacked, source as pythonAgent } from "./generated/py_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -54,8 +54,10 @@ export interface Runtime {
   env(options: StartOptions): Record<string, string>;
   /** The source of its agent. */
   readonly agent: string;
-  /** The same, compressed with Brotli, in base64, if its loader understands that; else it is deflated. */
-  readonly packedAgent?: string;
+  /** The same, compressed, in base64. */
+  readonly packedAgent: string;
+  /** How it is compressed, for the loader: b Brotli, d deflate. */
+  readonly packing: "b" | "d";
   /** Does it run several calls at once, so that each call must name the one that it descends from? */
   readonly threads?: boolean;
   /** What to try where it has written this to standard error instead of starting, if that is known. */
@@ -115,12 +117,13 @@ exec(compile(c,"pushy:agent","exec"),g)
 g["start"](p)
 `;
 
-/** Source as one number, from which it is read byte by byte: no quotes, whatever shell it goes through. */
+/** Source as one number: no quotes, whatever shell it goes through. Its bytes are "little" first. */
 function pythonWords(source: string): string {
   const bytes = new TextEncoder().encode(source);
   let hex = "";
   for (const byte of bytes.toReversed()) hex += byte.toString(16).padStart(2, "0");
-  return `exec(bytes(0x${hex}//256**i%256 for i in range(${bytes.length})))`;
+  const little = "bytes((108,105,116,116,108,101)).decode()";
+  return `exec(int.to_bytes(0x${hex},${bytes.length},${little}))`;
 }
 
 function permissionFlags(permissions: Permissions): string[] {
@@ -165,6 +168,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     node: {
       name: "node",
@@ -174,6 +178,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     bun: {
       name: "bun",
@@ -183,6 +188,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      packing: "b",
     },
     python: {
       name: "python",
@@ -191,6 +197,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       args: () => ["-B", "-c", pythonWords(PYTHON_LOADER)],
       env: () => ({}),
       agent: pythonAgent,
+      packedAgent: pythonAgentPacked,
+      packing: "d",
       threads: true,
       hint: (stderr) =>
         /No module named '?(json|_json|zlib|select|_struct)'?/.test(stderr)

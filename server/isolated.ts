@@ -63,7 +63,7 @@ class Passage implements Served {
   constructor(
     channel: SocketChannel,
     command: readonly string[],
-    agent: Promise<Uint8Array>,
+    agent: Uint8Array,
     options: IsolatedOptions,
   ) {
     this.#channel = channel;
@@ -72,7 +72,7 @@ class Passage implements Served {
     void this.#run(command, agent);
   }
 
-  async #run(command: readonly string[], agent: Promise<Uint8Array>): Promise<void> {
+  async #run(command: readonly string[], agent: Uint8Array): Promise<void> {
     const { cwd, env } = this.#options;
     try {
       const process = await Popen(command, { address: "", cwd, env });
@@ -113,10 +113,10 @@ class Passage implements Served {
 
   async #passIn(
     writer: WritableStreamDefaultWriter<Uint8Array>,
-    agent: Promise<Uint8Array>,
+    agent: Uint8Array,
   ): Promise<void> {
     try {
-      await writer.write(await agent);
+      await writer.write(agent);
       const buffer = new Uint8Array(64 << 10);
       for (;;) {
         const length = await this.#channel.read(buffer);

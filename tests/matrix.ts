@@ -36,8 +36,6 @@ export type Feature =
   | "own process"
   /** The remote side sees this side's files. */
   | "same files"
-  /** The agent has the remote half of file copies, for what the transport does not copy itself. */
-  | "agent's files"
   /** What a child of the remote side writes to the descriptors that it inherits arrives here. */
   | "inherited descriptors";
 
@@ -81,10 +79,7 @@ function local(
     runtime,
     requirement: requires(...programs),
     lacks: runtime === "python"
-      ? {
-        javascript: "it runs Python",
-        "agent's files": "the Python agent has no files at its root",
-      }
+      ? { javascript: "it runs Python" }
       : { python: "it runs JavaScript" },
     connect: (guard, options = {}) =>
       connect("local:", {
@@ -135,9 +130,7 @@ function ssh(
     runtime,
     requirement: requires("sshd", "ssh-keygen", ...programs),
     lacks: {
-      ...runtime === "python"
-        ? { javascript: "it runs Python", "agent's files": "Python's agent has none yet" }
-        : { python: "it runs JavaScript" },
+      ...runtime === "python" ? { javascript: "it runs Python" } : { python: "it runs JavaScript" },
       "same files": "a copy goes over SFTP, whose own tests are beside its transport",
     },
     connect: (guard, options = {}) =>

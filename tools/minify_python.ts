@@ -15,6 +15,8 @@ interface Token {
   readonly text: string;
   /** How deep in brackets it stands. */
   readonly nesting: number;
+  /** Is it a string that has names of functions in it, for `later`? */
+  readonly names?: boolean;
 }
 
 const STRING =
@@ -84,7 +86,12 @@ function tokenize(source: string): Token[] {
       );
     }
     if (/^[)\]}]$/.test(text)) nesting--;
-    add(string ? "string" : name ? "name" : number ? "number" : "operator", text);
+    const before = tokens.at(-1);
+    if (string && (before?.names || before?.text === "(" && tokens.at(-2)?.text === "later")) {
+      tokens.push({ kind: "string", text, nesting, names: true });
+    } else {
+      add(string ? "string" : name ? "name" : number ? "number" : "operator", text);
+    }
     if (/^[([{]$/.test(text)) nesting++;
     at += text.length;
   }
@@ -136,7 +143,7 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
       if (kind !== "indent" && kind !== "dedent") first = tokens[i];
     }
     if (kind === "newline") importing = false;
-    if (kind === "string") {
+    if (kind === "string" && !tokens[i]!.names) {
       for (const word of text.match(/[A-Za-z_]\w*/g) ?? []) fixed.add(word);
     }
     if (kind !== "name") continue;
@@ -217,7 +224,7 @@ function globalNames(tokens: readonly Token[]): Set<string> {
       if (before === "def") functions = depth;
     } else if (nesting === 0 && /^[=,]$/.test(tokens[i + 1]?.text ?? "") && before !== ".") {
       names.add(text);
-    } else if (before === "import" || before === "as" || before === "for" || before === ",") {
+    } else if (nesting === 0 && /^(import|as|for|,)$/.test(before ?? "")) {
       names.add(text);
     }
   }
@@ -311,30 +318,64 @@ function shortLocalsOf(unit: Token[], globals: ReadonlyMap<string, string>, know
   });
 }
 
+interface Line {
+  text: string;
+  readonly depth: number;
+}
+
 function print(tokens: readonly Token[], short: ReadonlyMap<string, string>): string {
-  let text = "";
+  const lines: Line[] = [];
   let depth = 0;
-  let lineStart = true;
+  let text = "";
   let last: Token | undefined;
   for (const token of tokens) {
     if (token.kind === "indent") depth++;
     else if (token.kind === "dedent") depth--;
     else if (token.kind === "newline") {
-      text += "\n";
-      lineStart = true;
+      lines.push({ text, depth });
+      text = "";
       last = undefined;
     } else {
-      if (lineStart) text += " ".repeat(depth);
-      lineStart = false;
       const word = token.kind === "name"
         ? token.renamed || (short.get(token.text) ?? token.text)
+        : token.names
+        ? token.text.replace(/\w+/g, (name) => short.get(name) ?? name)
         : token.text;
       const glued = last !== undefined && /[\w"']$/.test(last.text) && /^[\w"']/.test(word);
       text += glued ? " " + word : word;
       last = token;
     }
   }
-  return text;
+  return joined(lines).map(({ text, depth }) => " ".repeat(depth) + text + "\n").join("");
+}
+
+const COMPOUND = /^(if|for|while|def|class|try|with|else|elif|except|finally|async|@)(?!\w)/;
+
+/** Simple statements share a line, with what they are the body of if that has no others. */
+function joined(lines: readonly Line[]): Line[] {
+  const made: Line[] = [];
+  for (let i = 0; i < lines.length; i++) {
+    const { text, depth } = lines[i]!;
+    const before = made.at(-1);
+    if (COMPOUND.test(text) || !before || before.depth > depth) {
+      made.push({ text, depth });
+    } else if (before.depth === depth && !COMPOUND.test(before.text)) {
+      before.text += ";" + text;
+    } else if (before.depth === depth) {
+      made.push({ text, depth });
+    } else {
+      let end = i;
+      while (lines[end]?.depth === depth && !COMPOUND.test(lines[end]!.text)) end++;
+      const alone = !(lines[end] && lines[end]!.depth >= depth);
+      if (!alone) {
+        made.push({ text, depth });
+        continue;
+      }
+      before.text += lines.slice(i, end).map((line) => line.text).join(";");
+      i = end - 1;
+    }
+  }
+  return made;
 }
 
 /** The two parts of the source, before and after the line that begins with `mark`, made small with the same names. */

@@ -133,6 +133,7 @@ capability("a callback that throws is the remote's error, with both stacks", asy
 capability("a callback may throw what is no error, and reject late", async ({ make }) => {
   const caught = await make({
     js: "async (f) => { try { await f() } catch (e) { return ['caught', e] } }",
+    py: "def caught(f):\n try: f()\n except Exception as e: return ['caught', e.args[0]]",
   });
   assertEquals(
     await caught(() => {
@@ -141,7 +142,7 @@ capability("a callback may throw what is no error, and reject late", async ({ ma
     ["caught", "text"],
   );
   assertEquals(await caught(() => Promise.reject({ plain: 1 })), ["caught", { plain: 1 }]);
-});
+}, { needs: [] });
 
 capability("many callbacks at once", async ({ make }) => {
   const map = await make({

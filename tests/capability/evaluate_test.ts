@@ -5,7 +5,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { isRemote, RemoteError } from "../../mod.ts";
+import { isRemote, kwargs, RemoteError } from "../../mod.ts";
 import { type Anything, capability } from "../matrix.ts";
 import { roundTrips } from "./observe.ts";
 
@@ -278,6 +278,37 @@ capability("compile of a class", async ({ con }) => {
   );
   assertEquals(await new Point(4).double(), 8);
 });
+
+capability("compile makes a remote function of every kind of Python source", async ({ con }) => {
+  const numbers: [source: string, expected: unknown][] = [
+    ["lambda a: a", 100],
+    ["def f(a): return a + 1", 101],
+    ["async def f(a): return a + 2", 102],
+    ["import functools\n@functools.lru_cache(None)\ndef f(a): return a + 3", 103],
+    ["def outer(n):\n return lambda a: a + n\nouter(4)", 104],
+    ["class F:\n def __new__(cls, a): return a + 5", 105],
+    ["class F:\n def __call__(self, a): return a + 6\nF()", 106],
+    ["\n    def f(a):\n        return a + 7\n", 107],
+    ["def f(*all): return sum(all) + 8", 108],
+  ];
+  for (const [source, expected] of numbers) {
+    assertEquals(await con.compile(source)(100), expected, source);
+  }
+  const seen: unknown[] = [];
+  for await (const i of con.compile("def f(n):\n for i in range(n): yield i")(3)) seen.push(i);
+  for await (const i of con.compile("async def f(n):\n for i in range(n): yield i")(3)) {
+    seen.push(i);
+  }
+  assertEquals(seen, [0, 1, 2, 0, 1, 2]);
+  const f = await con.compile(
+    "def f(a, b=2, *more, c, d=4, **rest): return [a, b, more, c, d, rest]",
+  );
+  assertEquals(await f(1, kwargs({ c: 3 })), [1, 2, [], 3, 4, {}]);
+  assertEquals(await f(1, 9, 8, 7, kwargs({ d: 6, e: 5, c: 3 })), [1, 9, [8, 7], 3, 6, { e: 5 }]);
+  const error = await assertRejects(async () => await f(1), RemoteError);
+  assertStringIncludes(error.message, "'c'");
+  assertThrows(() => con.compile((n: number) => n), TypeError, "Python source");
+}, { needs: ["python"] });
 
 capability("compile of source", async ({ con, code, make }) => {
   assertEquals(await make({ js: "(a) => a * 2", py: "lambda a: a * 2" })(2), 4);

@@ -95,4 +95,4 @@ capability("files go over the connection's streams", async ({ con, guard, make }
     guard.folder,
   );
   assertEquals(left.sort(), ["a", "b", "c"]);
-}, { needs: [...options.needs, "agent's files"] });
+}, { needs: [] });

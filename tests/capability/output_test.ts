@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Anything, capability, type Feature, type Peer, peerOf } from "../matrix.ts";
 import { until } from "./observe.ts";
 
@@ -77,6 +77,24 @@ printing("every way to print is caught", async ({ con, row }, text) => {
   assertEquals(text.stdout, "write\nwriteSync\nwritable\n");
   assertEquals(text.stderr, "error\n");
 });
+
+printing("every way that Python has to print is caught", async ({ con }, text) => {
+  await con.execute(`
+    import logging, os, sys, traceback, warnings
+    print("print", end="", flush=True)
+    print(" lines", file=sys.__stdout__)
+    sys.stdout.buffer.write(b"bytes\\n")
+    sys.stdout.writelines(["lines\\n"])
+    os.write(1, b"number\\n")
+    logging.warning("logged")
+    warnings.warn("warned")
+    try: 1/0
+    except ZeroDivisionError: traceback.print_exc()
+  `);
+  await until(con, () => text.stdout.endsWith("number\n") && text.stderr.includes("by zero\n"));
+  assertEquals(text.stdout, "print lines\nbytes\nlines\nnumber\n");
+  assertMatch(text.stderr, /^WARNING:root:logged\n.*warned\n[^]*Traceback[^]*ZeroDivisionError/);
+}, ["python"]);
 
 printing("a megabyte at once disturbs nothing", async ({ con, code }, text) => {
   assertEquals(

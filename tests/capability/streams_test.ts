@@ -168,6 +168,57 @@ capability("a slow reader holds the writer back", async ({ con }) => {
   await reader.cancel();
 });
 
+capability("a slow reader holds a generator back, and its end reaches it", async ({ con }) => {
+  await con.execute(`
+made = 0
+over = []
+def chunks():
+    global made
+    try:
+        while True:
+            made += 65536
+            yield bytes(65536)
+    except GeneratorExit:
+        over.append("stopped")
+`);
+  for await (const chunk of con.eval("chunks()")) {
+    assertEquals(chunk, new Uint8Array(65536));
+    break;
+  }
+  const iterator = con.eval("chunks()")[Symbol.asyncIterator]();
+  await iterator.next();
+  let made = -1;
+  for (;;) {
+    const now = await con.eval("__import__('time').sleep(0.02) or made");
+    if (now === made) break;
+    made = now;
+  }
+  assert(made < 4 << 20, `${made} bytes were made for a reader that took one chunk`);
+  await iterator.return();
+  await until(con, () => true);
+  let over: unknown[] = [];
+  for (let i = 0; i < 100 && over.length < 2; i++) over = await con.eval("over");
+  assertEquals(over, ["stopped", "stopped"]);
+}, { needs: ["python"] });
+
+capability("a sink that fails is the error of who writes to it", async ({ make }) => {
+  const write = await make({
+    js: `async (s) => { const w = s.getWriter(); try { for (;;) await w.write(new Uint8Array(9)) }
+      catch (e) { return [e.name, e.message] } }`,
+    py: `def write(s):
+    try:
+        while True: s.write(b"x" * 9)
+    except Exception as e: return [e.type, str(e)]`,
+  });
+  let taken = 0;
+  const sink = new WritableStream({
+    write() {
+      if (++taken === 3) throw new RangeError("full");
+    },
+  });
+  assertEquals(await write(sink), ["RangeError", "full"]);
+}, { needs: [] });
+
 capability("remote generators are iterated here", async ({ con, code }) => {
   const scope = con.scope();
   await con.execute(

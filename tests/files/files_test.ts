@@ -15,7 +15,7 @@ const ROWS = ["local × deno", "local × node", "local × bun", "local × python
 /** A test over these rows. */
 function copies(name: string, test: (peer: Peer) => Promise<void>): void {
   capability(`files: ${name}`, test, {
-    needs: ["same files", "agent's files"],
+    needs: ["same files"],
     rows: ({ name }) => ROWS.includes(name),
   });
 }

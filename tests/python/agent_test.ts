@@ -340,6 +340,18 @@ Deno.test({
     );
     assertEquals(await waiting, [true, true]);
     assertEquals(await py.eval("lambda s: s.wait(0.01)")(new AbortController().signal), false);
+    // A sink that is dropped is closed, and what that closing asks for is answered.
+    let got: unknown;
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const dropped = new WritableStream({
+      async close() {
+        got = await py.eval("[[1]]")[0][0];
+        resolve();
+      },
+    });
+    assertEquals(await py.eval("lambda w: w.write(b'x')")(dropped), 1);
+    await held(over);
+    assertEquals(got, 1);
     // A generator whose consumer stops early runs its `finally`.
     await py.execute(
       "ended = []\ndef gen():\n try:\n  i = 0\n  while True:\n   yield i\n   i += 1\n finally:\n  ended.append(1)",

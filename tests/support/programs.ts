@@ -51,6 +51,12 @@ export const PROGRAMS = {
     apt: "python3-impacket",
   },
   python3: { command: "python3", why: "the Python runtime", apt: "python3" },
+  pypy3: { command: "pypy3", why: "the other Python", apt: "pypy3" },
+  numpy: {
+    file: `${PYTHON_MODULES}/numpy`,
+    why: "arrays of Python's own that are no module of its standard library",
+    apt: "python3-numpy",
+  },
   bash: { command: "bash", why: "a login shell", apt: "bash" },
   dash: { command: "dash", why: "a login shell", apt: "dash" },
   zsh: { command: "zsh", why: "a login shell", apt: "zsh" },
