@@ -92,7 +92,7 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
 }
 
 /** Splits the command line: paths that exist say what to run, a bare word is a filter. */
-function readArguments(args: readonly string[]): { flags: string[]; paths: string[] } {
+export function readArguments(args: readonly string[]): { flags: string[]; paths: string[] } {
   const flags: string[] = [];
   const paths: string[] = [];
   for (let i = 0; i < args.length; i++) {
@@ -107,7 +107,7 @@ function readArguments(args: readonly string[]): { flags: string[]; paths: strin
 }
 
 /** Whether a filter left a test in: the report calls the others skipped. */
-function isChosen({ name, result }: TestCase, flags: readonly string[]): boolean {
+export function isChosen({ name, result }: TestCase, flags: readonly string[]): boolean {
   const filter = flags.find((flag) => flag.startsWith("--filter="))?.slice("--filter=".length);
   if (filter === undefined || result !== "skipped") return true;
   const pattern = /^\/(.*)\/$/s.exec(filter)?.[1];

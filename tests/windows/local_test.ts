@@ -1,3 +1,4 @@
+import process from "node:process";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BootstrapError, connect, ConnectionError, RemoteError } from "../../mod.ts";
 import { requiresAll, requiresThat } from "../support/requirement.ts";
@@ -123,11 +124,51 @@ windowsTest(
   async () => {
     const con = await connect("local:", { closeTimeout: 300 });
     const pid = await con.globals.Deno.pid;
-    assert((await processes()).includes(pid));
+    assert(isThere(pid));
     const spinning = assertRejects(async () => await con.execute("for (;;);"));
     await con.close();
     await spinning;
-    assert(!(await processes()).includes(pid));
+    assert(!isThere(pid));
+  },
+);
+
+windowsTest("local: an agent that spins ends when its parent has been killed", async () => {
+  const mod = new URL("../../mod.ts", import.meta.url).href;
+  const program = `
+    const { connect } = await import(${JSON.stringify(mod)});
+    const con = await connect("local:");
+    await con.eval("1");
+    await con.execute("console.log(Deno.pid); for (;;);");
+  `;
+  await using parent = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", `data:application/javascript,${encodeURIComponent(program)}`],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const lines = parent.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const pid = Number((await lines.read()).value);
+  assert(isThere(pid));
+  parent.kill("SIGKILL");
+  await parent.status;
+  while (isThere(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+  await lines.cancel();
+});
+
+windowsTest(
+  "local: children of node:child_process may have the agent's standard error",
+  async () => {
+    const stderr = collect();
+    {
+      await using con = await connect("local:", { stderr: stderr.stream });
+      const status = await con.eval(
+        "(await import('node:child_process')).spawnSync('cmd', ['/c', 'echo', 'from a child'], " +
+          "{ stdio: ['ignore', 2, 2] }).status",
+      );
+      assertEquals(status, 0);
+      assertEquals(await con.eval("1 + 2"), 3);
+    }
+    assertStringIncludes(stderr.text(), "from a child");
   },
 );
 
@@ -155,9 +196,12 @@ windowsTest("local: an interpreter that is not there, or that is something else"
   }
 });
 
-async function processes(): Promise<number[]> {
-  const { stdout } = await new Deno.Command("tasklist", { args: ["/fo", "csv", "/nh"] }).output();
-  return [...new TextDecoder().decode(stdout).matchAll(/^"[^"]*","(\d+)"/gm)].map((m) =>
-    Number(m[1])
-  );
+/** Asks Windows for a process, without a signal to it. */
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -16,7 +16,7 @@
 /** How long cmd.exe lets a command line be, in characters. */
 const MAX_LENGTH = 8191;
 
-const PROGRAM = /^[\p{L}\p{N}\\/:._~+-]+$/u;
+const PROGRAM = /^[\p{L}\p{N}\\/:._~+][\p{L}\p{N}\\/:._~+@-]*$/u;
 const PLAIN = /^[A-Za-z0-9/_-]+$/;
 const QUOTABLE = /^[\p{L}\p{N}\\/:._~+=,;@?()[\] -]*$/u;
 // cmd.exe reads these once more, without quotation marks.
