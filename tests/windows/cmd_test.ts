@@ -8,7 +8,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { BootstrapError, connect, type ConnectOptions, registerTransport } from "../../mod.ts";
 import { remoteCommandLine } from "../../transport/ssh/remote_command.ts";
 import { windowsCommandLine } from "../../transport/ssh/windows_command.ts";
-import { converse, runByCmd, windowsTest } from "./windows.ts";
+import { converse, needsNode, node, onWindows, runByCmd } from "./windows.ts";
 
 /** Every line that was run, in order. */
 const lines: string[] = [];
@@ -25,29 +25,30 @@ registerTransport("cmd", {
 });
 
 const deno = Deno.execPath();
-const node = Deno.env.get("PUSHY_WINDOWS_NODE");
 
 function open(options: ConnectOptions<"deno">) {
   lines.length = 0;
   return connect("cmd:", { interpreter: deno, ...options });
 }
 
-windowsTest("cmd.exe: a whole conversation", async () => {
+Deno.test(onWindows("cmd.exe: a whole conversation", async () => {
   await using con = await open({ platform: "windows" });
   await converse(con);
   assertEquals(lines.length, 1);
   assert(lines[0]!.length < 8191);
   assertStringIncludes(lines[0]!, "set DENO_DIR=?/x&&");
   assertEquals(await con.globals.Deno.env.get("DENO_DIR"), "?/x");
-});
+}));
 
-windowsTest("cmd.exe: without a variable to set, the words go to it in quotes", async () => {
-  await using con = await open({ platform: "windows", cache: true });
-  await converse(con);
-  assertStringIncludes(lines[0]!, ` "data:application/javascript;base64,`);
-});
+Deno.test(
+  onWindows("cmd.exe: without a variable to set, the words go to it in quotes", async () => {
+    await using con = await open({ platform: "windows", cache: true });
+    await converse(con);
+    assertStringIncludes(lines[0]!, ` "data:application/javascript;base64,`);
+  }),
+);
 
-windowsTest("cmd.exe: a folder and variables", async () => {
+Deno.test(onWindows("cmd.exe: a folder and variables", async () => {
   const folder = await Deno.makeTempDir({ prefix: "pushy (a b)" });
   try {
     const env = { PUSHY_A: "C:\\Program Files (x86)\\a", PUSHY_B: "ä=1;2,3 " };
@@ -58,9 +59,9 @@ windowsTest("cmd.exe: a folder and variables", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}));
 
-windowsTest("cmd.exe: permissions, which Deno there sees to", async () => {
+Deno.test(onWindows("cmd.exe: permissions, which Deno there sees to", async () => {
   await using con = await open({
     platform: "windows",
     permissions: { read: ["C:\\windows", "D:\\"], net: ["example.com:80"], env: false },
@@ -70,30 +71,28 @@ windowsTest("cmd.exe: permissions, which Deno there sees to", async () => {
   assertEquals(await state({ name: "read", path: "C:\\windows\\system32" }), "granted");
   assertEquals(await state({ name: "read", path: "E:\\" }), "prompt");
   assertEquals(await state({ name: "net", host: "example.com:80" }), "granted");
-});
+}));
 
-windowsTest("cmd.exe: that a host is Windows is found out", async () => {
+Deno.test(onWindows("cmd.exe: that a host is Windows is found out", async () => {
   await using con = await open({});
   assertEquals(await con.globals.Deno.build.os, "windows");
   assertEquals(lines.length, 2);
   assert(lines[0]!.startsWith("sh -c "));
-});
+}));
 
-windowsTest("cmd.exe: an interpreter that is not there is named", async () => {
+Deno.test(onWindows("cmd.exe: an interpreter that is not there is named", async () => {
   const error = await assertRejects(
     () => open({ interpreter: "absent-deno", platform: "windows" }),
     BootstrapError,
   );
   assertStringIncludes(error.message, "absent-deno was not found there");
-});
+}));
 
-if (node !== undefined) {
-  windowsTest("cmd.exe: a whole conversation with Node", async () => {
-    await using con = await connect("cmd:", {
-      runtime: "node",
-      interpreter: node,
-      platform: "windows",
-    });
-    await converse(con);
+Deno.test(onWindows("cmd.exe: a whole conversation with Node", async () => {
+  await using con = await connect("cmd:", {
+    runtime: "node",
+    interpreter: node,
+    platform: "windows",
   });
-}
+  await converse(con);
+}, needsNode));

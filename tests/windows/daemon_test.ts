@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { AuthenticationError, connect } from "../../mod.ts";
 import { run } from "../../server/run.ts";
-import { converse, windowsTest } from "./windows.ts";
+import { converse, onWindows } from "./windows.ts";
 
-windowsTest("daemon: the token is found by itself, in the user's local data", async () => {
+Deno.test(onWindows("daemon: the token is found by itself, in the user's local data", async () => {
   await using server = await run({ port: 0, quiet: true });
   assert(server.addr.transport === "tcp");
   const { port } = server.addr;
@@ -19,9 +19,9 @@ windowsTest("daemon: the token is found by itself, in the user's local data", as
   } finally {
     await Deno.remove(file).catch(() => {});
   }
-});
+}));
 
-windowsTest("daemon: each with an interpreter of its own", async () => {
+Deno.test(onWindows("daemon: each with an interpreter of its own", async () => {
   const token = "0123456789abcdef".repeat(4);
   await using server = await run({ port: 0, token, quiet: true, isolate: "process" });
   assert(server.addr.transport === "tcp");
@@ -29,4 +29,4 @@ windowsTest("daemon: each with an interpreter of its own", async () => {
   assert(await con.globals.Deno.pid !== Deno.pid);
   assertEquals(await con.globals.Deno.build.os, "windows");
   await converse(con);
-});
+}));

@@ -1,35 +1,21 @@
 import process from "node:process";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BootstrapError, connect, ConnectionError, RemoteError } from "../../mod.ts";
-import { requiresAll, requiresThat } from "../support/requirement.ts";
-import { collect, converse, onWindows, windowsTest } from "./windows.ts";
+import { collect, converse, needsNode, node, onWindows } from "./windows.ts";
 
-const node = Deno.env.get("PUSHY_WINDOWS_NODE");
-
-windowsTest("local: a whole conversation with Deno", async () => {
+Deno.test(onWindows("local: a whole conversation with Deno", async () => {
   await using con = await connect("local:");
   assertEquals(await con.globals.Deno.build.os, "windows");
   await converse(con);
-});
+}));
 
-Deno.test({
-  name: "windows: local: a whole conversation with Node",
-  ...requiresAll(
-    onWindows,
-    requiresThat(
-      Deno.build.os !== "windows" || node !== undefined,
-      "PUSHY_WINDOWS_NODE is not set: it names node.exe",
-      "set it",
-    ),
-  ),
-  async fn() {
-    await using con = await connect("local:", { runtime: "node", interpreter: node });
-    assertEquals(await con.modules.process.platform, "win32");
-    await converse(con);
-  },
-});
+Deno.test(onWindows("local: a whole conversation with Node", async () => {
+  await using con = await connect("local:", { runtime: "node", interpreter: node });
+  assertEquals(await con.modules.process.platform, "win32");
+  await converse(con);
+}, needsNode));
 
-windowsTest(
+Deno.test(onWindows(
   "local: what is printed comes in order, and does not break the connection",
   async () => {
     const stdout = collect(), stderr = collect();
@@ -56,9 +42,9 @@ windowsTest(
     assertStringIncludes(stderr.text(), "wrong\n");
     assertEquals(stderr.text().match(/from a child/g)?.length, 2);
   },
-);
+));
 
-windowsTest("local: the program's input is at its end", async () => {
+Deno.test(onWindows("local: the program's input is at its end", async () => {
   await using con = await connect("local:");
   assertEquals(await con.eval("await Deno.stdin.read(new Uint8Array(9))"), null);
   assertEquals(await con.eval("(await new Response(Deno.stdin.readable).text()).length"), 0);
@@ -66,9 +52,9 @@ windowsTest("local: the program's input is at its end", async () => {
     await con.eval("new Promise((end) => process.stdin.on('end', () => end('end')).resume())"),
     "end",
   );
-});
+}));
 
-windowsTest("local: folder, variables and arguments with blanks and quotes", async () => {
+Deno.test(onWindows("local: folder, variables and arguments with blanks and quotes", async () => {
   const folder = await Deno.makeTempDir({ prefix: "pushy a b" });
   try {
     const env = { PUSHY_A: `a "quoted" & b%PATH%`, PUSHY_B: "ä" };
@@ -79,9 +65,9 @@ windowsTest("local: folder, variables and arguments with blanks and quotes", asy
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}));
 
-windowsTest("local: files are copied, and trees", async () => {
+Deno.test(onWindows("local: files are copied, and trees", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await using con = await connect("local:");
@@ -95,9 +81,9 @@ windowsTest("local: files are copied, and trees", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}));
 
-windowsTest("local: a sandbox, which Deno itself sees to", async () => {
+Deno.test(onWindows("local: a sandbox, which Deno itself sees to", async () => {
   await using con = await connect("local:", { permissions: { env: ["PUSHY_A"] } });
   assertEquals(await con.eval("1 + 2"), 3);
   const error = await assertRejects(
@@ -105,9 +91,9 @@ windowsTest("local: a sandbox, which Deno itself sees to", async () => {
     RemoteError,
   );
   assertEquals(error.type, "NotCapable");
-});
+}));
 
-windowsTest("local: without a cache nothing is written", async () => {
+Deno.test(onWindows("local: without a cache nothing is written", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await using con = await connect("local:", { cache: false, cwd: folder });
@@ -117,9 +103,9 @@ windowsTest("local: without a cache nothing is written", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}));
 
-windowsTest(
+Deno.test(onWindows(
   "local: the process ends with the connection, and when it spins, by force",
   async () => {
     const con = await connect("local:", { closeTimeout: 300 });
@@ -130,9 +116,9 @@ windowsTest(
     await spinning;
     assert(!isThere(pid));
   },
-);
+));
 
-windowsTest("local: an agent that spins ends when its parent has been killed", async () => {
+Deno.test(onWindows("local: an agent that spins ends when its parent has been killed", async () => {
   const mod = new URL("../../mod.ts", import.meta.url).href;
   const program = `
     const { connect } = await import(${JSON.stringify(mod)});
@@ -153,9 +139,9 @@ windowsTest("local: an agent that spins ends when its parent has been killed", a
   await parent.status;
   while (isThere(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
   await lines.cancel();
-});
+}));
 
-windowsTest(
+Deno.test(onWindows(
   "local: children of node:child_process may have the agent's standard error",
   async () => {
     const stderr = collect();
@@ -170,31 +156,33 @@ windowsTest(
     }
     assertStringIncludes(stderr.text(), "from a child");
   },
-);
+));
 
-windowsTest("local: a process that is ended is a lost connection", async () => {
+Deno.test(onWindows("local: a process that is ended is a lost connection", async () => {
   await using con = await connect("local:");
   const waiting = assertRejects(async () => await con.eval("new Promise(() => {})"));
   Deno.kill(await con.globals.Deno.pid, "SIGKILL");
   await waiting;
   await con.closed;
-});
+}));
 
-windowsTest("local: an interpreter that is not there, or that is something else", async () => {
-  const absent = await assertRejects(
-    () => connect("local:", { interpreter: "C:\\absent\\deno.exe" }),
-    ConnectionError,
-  );
-  assertStringIncludes(absent.message, "there is no such program");
-  await assertRejects(
-    () => connect("local:", { interpreter: ["cmd", "/c", "exit 3"] }),
-    BootstrapError,
-  );
-  for (const runtime of ["python", "bun"] as const) {
-    const error = await assertRejects(() => connect("local:", { runtime }), TypeError);
-    assertStringIncludes(error.message, "on Windows");
-  }
-});
+Deno.test(
+  onWindows("local: an interpreter that is not there, or that is something else", async () => {
+    const absent = await assertRejects(
+      () => connect("local:", { interpreter: "C:\\absent\\deno.exe" }),
+      ConnectionError,
+    );
+    assertStringIncludes(absent.message, "there is no such program");
+    await assertRejects(
+      () => connect("local:", { interpreter: ["cmd", "/c", "exit 3"] }),
+      BootstrapError,
+    );
+    for (const runtime of ["python", "bun"] as const) {
+      const error = await assertRejects(() => connect("local:", { runtime }), TypeError);
+      assertStringIncludes(error.message, "on Windows");
+    }
+  }),
+);
 
 /** Asks Windows for a process, without a signal to it. */
 function isThere(pid: number): boolean {

@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect, ConnectionError, ConnectionLostError, RemoteError } from "../../mod.ts";
 import { run, type RunOptions } from "../../server/run.ts";
-import { collect, converse, windowsTest } from "./windows.ts";
+import { collect, converse, onWindows } from "./windows.ts";
 
 let last = 0;
 
@@ -18,7 +18,7 @@ async function serve(options: RunOptions = {}) {
   return { server, pipe, path: `\\\\.\\pipe\\${pipe}` };
 }
 
-windowsTest("pipe: a whole conversation", async () => {
+Deno.test(onWindows("pipe: a whole conversation", async () => {
   const { server, pipe, path } = await serve();
   await using _ = server;
   assertEquals(server.addr, { transport: "pipe", path });
@@ -26,9 +26,9 @@ windowsTest("pipe: a whole conversation", async () => {
   await converse(con);
   assertEquals(server.connections, 1);
   assertEquals((con.transport as { security?: unknown }).security, null);
-});
+}));
 
-windowsTest("pipe: an address may have its name, and several come at once", async () => {
+Deno.test(onWindows("pipe: an address may have its name, and several come at once", async () => {
   const { server, pipe } = await serve();
   await using _ = server;
   const numbers = await Promise.all(Array.from({ length: 12 }, async (_, i) => {
@@ -36,9 +36,9 @@ windowsTest("pipe: an address may have its name, and several come at once", asyn
     return await con.eval<number>(`${i} + 1`);
   }));
   assertEquals(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-});
+}));
 
-windowsTest("pipe: no more than it can have, and afterwards as before", async () => {
+Deno.test(onWindows("pipe: no more than it can have, and afterwards as before", async () => {
   const { server, pipe } = await serve();
   await using _ = server;
   const opened = await Promise.allSettled(
@@ -54,9 +54,9 @@ windowsTest("pipe: no more than it can have, and afterwards as before", async ()
   }
   await using con = await connect("smb:localhost", { pipe });
   assertEquals(await con.eval("1 + 2"), 3);
-});
+}));
 
-windowsTest("pipe: each with an interpreter of its own, in a sandbox", async () => {
+Deno.test(onWindows("pipe: each with an interpreter of its own, in a sandbox", async () => {
   const { server, pipe } = await serve({ isolate: "process", permissions: {} });
   await using _ = server;
   const stdout = collect();
@@ -74,9 +74,9 @@ windowsTest("pipe: each with an interpreter of its own, in a sandbox", async () 
     assertEquals(error.type, "NotCapable");
   }
   assertEquals(stdout.text(), "printed\n");
-});
+}));
 
-windowsTest("pipe: the server's program, in a process of its own", async () => {
+Deno.test(onWindows("pipe: the server's program, in a process of its own", async () => {
   const pipe = `pushy-test-${Deno.pid}-${++last}`;
   const main = new URL("../../server/main.ts", import.meta.url).href;
   await using server = new Deno.Command(Deno.execPath(), {
@@ -104,9 +104,9 @@ windowsTest("pipe: the server's program, in a process of its own", async () => {
     await waiting;
   }
   await lines.cancel();
-});
+}));
 
-windowsTest("pipe: the server is stopped, and its clients are told", async () => {
+Deno.test(onWindows("pipe: the server is stopped, and its clients are told", async () => {
   const { server, pipe } = await serve();
   await using con = await connect("smb:localhost", { pipe });
   assertEquals(await con.eval("1 + 2"), 3);
@@ -114,20 +114,22 @@ windowsTest("pipe: the server is stopped, and its clients are told", async () =>
   await server.shutdown();
   assert(await reason instanceof Error);
   await assertRejects(() => connect("smb:localhost", { pipe }), ConnectionError);
-});
+}));
 
-windowsTest("pipe: one that is not there, or taken, or that cannot be asked for", async () => {
-  const error = await assertRejects(
-    () => connect("smb:localhost", { pipe: "pushy-absent" }),
-    ConnectionError,
-  );
-  assertStringIncludes(error.message, "\\\\.\\pipe\\pushy-absent");
-  assertStringIncludes(error.message, "Is the Pushy server running there?");
+Deno.test(
+  onWindows("pipe: one that is not there, or taken, or that cannot be asked for", async () => {
+    const error = await assertRejects(
+      () => connect("smb:localhost", { pipe: "pushy-absent" }),
+      ConnectionError,
+    );
+    assertStringIncludes(error.message, "\\\\.\\pipe\\pushy-absent");
+    assertStringIncludes(error.message, "Is the Pushy server running there?");
 
-  const { server, pipe, path } = await serve();
-  await using _ = server;
-  await assertRejects(() => run({ pipe, quiet: true }), Deno.errors.AddrInUse, path);
-  await assertRejects(() => run({ pipe: "a\\b", quiet: true }), TypeError);
-  await assertRejects(() => run({ pipe, allowUsers: ["me"] }), TypeError, "allowUsers");
-  await assertRejects(() => connect("smb:localhost", { pipe, encrypt: true }), TypeError);
-});
+    const { server, pipe, path } = await serve();
+    await using _ = server;
+    await assertRejects(() => run({ pipe, quiet: true }), Deno.errors.AddrInUse, path);
+    await assertRejects(() => run({ pipe: "a\\b", quiet: true }), TypeError);
+    await assertRejects(() => run({ pipe, allowUsers: ["me"] }), TypeError, "allowUsers");
+    await assertRejects(() => connect("smb:localhost", { pipe, encrypt: true }), TypeError);
+  }),
+);

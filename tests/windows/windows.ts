@@ -8,21 +8,35 @@
  */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { BaseTransport, Connection, PopenOptions } from "../../mod.ts";
+import type { BaseTransport, Connection } from "../../mod.ts";
 import { RemoteError } from "../../mod.ts";
-import { type Requirement, requiresThat } from "../support/requirement.ts";
+import { type Requirement, requiresAll, requiresThat } from "../support/requirement.ts";
 
-/** Skips a test on any other system. */
-export const onWindows: Requirement = requiresThat(
+const windows: Requirement = requiresThat(
   Deno.build.os === "windows",
   "not Windows: it runs what only Windows has",
   "`deno task test:windows` runs it under Wine",
 );
 
-/** A test that needs Windows. */
-export function windowsTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name: `windows: ${name}`, ...onWindows, fn });
+/** A test that is skipped on any other system, for `Deno.test`; and where something that it needs is not there. */
+export function onWindows(
+  name: string,
+  fn: () => Promise<void>,
+  needs: Requirement = { ignore: false },
+): Deno.TestDefinition {
+  return { name: `windows: ${name}`, ...requiresAll(windows, needs), fn };
 }
+
+/** Where Node is, and a test's need of it. */
+export const node: string | undefined = Deno.env.get("PUSHY_WINDOWS_NODE");
+/** Skips a test that needs Node. */
+export const needsNode: Requirement = Deno.build.os === "windows"
+  ? requiresThat(
+    node !== undefined,
+    "PUSHY_WINDOWS_NODE is not set: it is the path of node.exe",
+    "set it",
+  )
+  : { ignore: false };
 
 /** Values, callbacks, errors, streams and large values, there and back. */
 export async function converse(con: Connection<"deno" | "node">): Promise<void> {
@@ -116,6 +130,3 @@ export function runByCmd(line: string, address = ""): BaseTransport {
     [Symbol.asyncDispose]: async () => void await close(),
   };
 }
-
-/** The options of a transport that is given a command line. */
-export type LineOptions = PopenOptions & { lines?: string[] };
