@@ -147,6 +147,7 @@ class Attempt {
   readonly #runtime: Runtime;
   readonly #options: ConnectOptions;
   readonly #deadline = new AbortController();
+  #sinks: [stdout: OutputSink, stderr: OutputSink] | undefined;
   #tail = new Tail();
   readonly #tracer: Tracer | undefined;
   #stage = "";
@@ -267,8 +268,11 @@ class Attempt {
     this.#begin("resolve");
     const limits = resolveLimits(options.limits);
     const keepAlive = resolveKeepAlive(options.keepAlive);
-    const stdout = new OutputSink(options.stdout ?? "inherit", 1);
-    const stderr = new OutputSink(options.stderr ?? "inherit", 2);
+    // A stream is taken once, also where a second start is tried.
+    const [stdout, stderr] = this.#sinks ??= [
+      new OutputSink(options.stdout ?? "inherit", 1),
+      new OutputSink(options.stderr ?? "inherit", 2),
+    ];
     const local = this.#name === "local";
     const cache = options.cache ?? local;
     if (options.permissions && this.#runtime.name !== "deno") {

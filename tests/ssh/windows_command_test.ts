@@ -154,7 +154,8 @@ Deno.test("windows: what its shells say to a Unix command line is known", async 
   ];
   for (const text of said) {
     const { name, platforms } = speaking(text);
-    await assertRejects(() => connect(`${name}:`));
+    const error = await assertRejects(() => connect(`${name}:`, { stdout: new WritableStream() }));
+    assertEquals((error as Error).name, "BootstrapError");
     assertEquals(platforms, ["unix", "windows"], text);
   }
   for (const text of ["sh: 1: deno: not found\n", "Permission denied\n", ""]) {
