@@ -75,7 +75,7 @@ export {
 export type { Limits } from "./protocol/limits.ts";
 export type { CallOptions, SessionStats } from "./protocol/session.ts";
 export { type Banner, BootstrapError } from "./runtime/bootstrap.ts";
-export type { Permissions, RuntimeName } from "./runtime/runtimes.ts";
+export type { Permissions, Platform, RuntimeName } from "./runtime/runtimes.ts";
 export {
   AuthenticationError,
   ConnectionError,

@@ -14,10 +14,12 @@ import {
   BannerReader,
   BootstrapError,
   shortCommand,
-  startCommand,
+  type Start,
+  startOf,
 } from "../runtime/bootstrap.ts";
 import {
   type Permissions,
+  type Platform,
   type Runtime,
   type RuntimeName,
   runtimeOf,
@@ -46,6 +48,11 @@ export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
   runtime?: R;
   /** The interpreter's path or argv: `"/opt/deno/bin/deno"`, `["sudo", "python3"]`. Default: found on the PATH. */
   interpreter?: string | readonly string[];
+  /**
+   * What the interpreter runs on: it is started in another way on Windows. Default: for `local:` this machine's;
+   * elsewhere `"unix"`, and if a shell of Windows answers to that, `"windows"` is tried by itself.
+   */
+  platform?: Platform;
   /** What a remote Deno may do: Deno itself sees to it. Default: everything. */
   permissions?: Permissions;
   /** May a remote Deno use its cache folder? Default: for `local:` yes, elsewhere no. */
@@ -109,6 +116,7 @@ const DEFAULT_TIMEOUT = 30_000;
 const OPTIONS: readonly string[] = [
   "runtime",
   "interpreter",
+  "platform",
   "permissions",
   "cache",
   "cwd",
@@ -124,6 +132,13 @@ const OPTIONS: readonly string[] = [
   "trace",
 ];
 
+/** What cmd.exe (Wine's too) and PowerShell say to a command line that is meant for a Unix shell. */
+const WINDOWS_SHELL =
+  /is not recognized as (an internal or external command|(the|a) name of a cmdlet)|Can't recognize '|was unexpected at this time|The system cannot find the path specified|FullyQualifiedErrorId|ParserError:/;
+
+/** The other side is Windows, and was taken for something else. */
+class OnWindows extends Error {}
+
 /** One attempt to connect, by stages; whatever it has opened is closed if it fails. */
 class Attempt {
   readonly #target: string;
@@ -132,10 +147,12 @@ class Attempt {
   readonly #runtime: Runtime;
   readonly #options: ConnectOptions;
   readonly #deadline = new AbortController();
-  readonly #tail = new Tail();
+  #sinks: [stdout: OutputSink, stderr: OutputSink] | undefined;
+  #tail = new Tail();
   readonly #tracer: Tracer | undefined;
   #stage = "";
-  #command: string[] = [];
+  #platform: Platform;
+  #start: Start = { command: [], env: {} };
   #transport: BaseTransport | undefined;
   /** Lets go of the transport's streams. */
   #opened: (() => void) | undefined;
@@ -152,7 +169,13 @@ class Attempt {
     this.#address = address;
     this.#runtime = runtime;
     this.#options = options;
+    this.#platform = options.platform ??
+      (name === "local" && Deno.build.os === "windows" ? "windows" : "unix");
     this.#tracer = options.trace && new Tracer(options.trace);
+  }
+
+  get #command(): string[] {
+    return this.#start.command;
   }
 
   #begin(stage: string): void {
@@ -174,17 +197,32 @@ class Attempt {
       ? setTimeout(() => this.#deadline.abort(new Late()), connectTimeout)
       : undefined;
     try {
-      return await this.#connect();
+      try {
+        return await this.#connect();
+      } catch (error) {
+        await this.#undo();
+        if (!(error instanceof OnWindows)) throw error;
+        this.#platform = "windows";
+        this.#tail = new Tail();
+        return await this.#connect();
+      }
     } catch (error) {
-      // What was opened is closed before the error is told, but a transport that cannot end does not hold it up.
-      this.#opened?.();
-      if (this.#transport) await within(5000, this.#transport.close());
+      await this.#undo();
       if (error instanceof Late) throw this.#lateError(connectTimeout);
       throw error;
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** What was opened is closed before an error is told, but a transport that cannot end does not hold it up. */
+  async #undo(): Promise<void> {
+    this.#opened?.();
+    this.#opened = undefined;
+    const transport = this.#transport;
+    this.#transport = undefined;
+    if (transport) await within(5000, transport.close());
   }
 
   #lateError(timeout: number): Error {
@@ -230,8 +268,11 @@ class Attempt {
     this.#begin("resolve");
     const limits = resolveLimits(options.limits);
     const keepAlive = resolveKeepAlive(options.keepAlive);
-    const stdout = new OutputSink(options.stdout ?? "inherit", 1);
-    const stderr = new OutputSink(options.stderr ?? "inherit", 2);
+    // A stream is taken once, also where a second start is tried.
+    const [stdout, stderr] = this.#sinks ??= [
+      new OutputSink(options.stdout ?? "inherit", 1),
+      new OutputSink(options.stderr ?? "inherit", 2),
+    ];
     const local = this.#name === "local";
     const cache = options.cache ?? local;
     if (options.permissions && this.#runtime.name !== "deno") {
@@ -239,16 +280,20 @@ class Attempt {
         `Cannot use permissions with ${this.#runtime.name}: only Deno sees to them`,
       );
     }
+    if (options.platform !== undefined && !/^(unix|windows)$/.test(options.platform)) {
+      throw new TypeError(`Cannot use platform "${options.platform}": expected unix or windows`);
+    }
     const module = await this.#before(findTransport(this.#name));
     this.#checkOptions(module);
     const starts = module.reaches !== "interpreter";
     this.#begin("start");
-    this.#command = starts
-      ? startCommand(this.#runtime, this.#interpreter(local), {
+    if (starts) {
+      this.#start = startOf(this.#runtime, this.#interpreter(local), {
         permissions: options.permissions,
         cache,
-      })
-      : [];
+        platform: this.#platform,
+      });
+    }
     const transport = await this.#before(this.#open(module));
     this.#transport = transport;
     const following = followStderr(transport, this.#tail);
@@ -348,8 +393,11 @@ class Attempt {
       trace: _t,
       ...options
     } = this.#options;
-    const opening = module.Popen(this.#command, {
+    const { command, env } = this.#start;
+    const opening = module.Popen(command, {
       ...options,
+      ...Object.keys(env).length > 0 ? { env: { ...env, ...options.env } } : {},
+      platform: this.#platform,
       address: this.#address,
       signal: this.#deadline.signal,
       connectTimeout: this.#options.connectTimeout ?? DEFAULT_TIMEOUT,
@@ -405,8 +453,15 @@ class Attempt {
     const transport = this.#transport!;
     await within(2000, Promise.all([transport.status, stderr]));
     const status = await Promise.race([transport.status, Promise.resolve(undefined)]);
+    const said = String(this.#tail);
+    if (
+      this.#platform === "unix" && this.#options.platform === undefined &&
+      this.#command.length > 0 && WINDOWS_SHELL.test(said)
+    ) throw new OnWindows();
     if (status?.reason) throw status.reason;
-    const missing = status?.code === 127 || /not found|No such file/i.test(String(this.#tail));
+    const missing = status?.code === 127 ||
+      /not found|No such file/i.test(said) || (this.#platform === "windows" &&
+        (status?.code === 9009 || /is not recognized as/.test(said)));
     const program = this.#command.length > 0
       ? this.#interpreter(this.#name === "local").join(" ")
       : "";
@@ -432,15 +487,15 @@ class Attempt {
 
   /** Which interpreters the host has, so that the error can name them. */
   async #findInterpreters(): Promise<string[]> {
+    if (this.#platform === "windows") return [];
     try {
       const module = await findTransport(this.#name);
       const probe =
         "for i in deno node bun python3; do command -v $i >/dev/null 2>&1 && echo PUSHY-HAS $i; done; :";
-      const command = ["sh", "-c", probe];
-      const saved = this.#command;
-      this.#command = command;
+      const saved = this.#start;
+      this.#start = { command: ["sh", "-c", probe], env: {} };
       const opening = this.#open(module);
-      this.#command = saved;
+      this.#start = saved;
       const transport = await this.#before(opening);
       try {
         const text = await this.#before(new Response(transport.stdout).text());

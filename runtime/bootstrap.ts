@@ -65,6 +65,31 @@ export function shortCommand(command: readonly string[]): string {
   return printable(command.join(" ").replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"));
 }
 
+/** What starts an interpreter. */
+export interface Start {
+  /** The argv. */
+  readonly command: string[];
+  /** Variables that it needs, and that are not in the argv. */
+  readonly env: Record<string, string>;
+}
+
+/** What starts an interpreter on the platform that the options name. */
+export function startOf(
+  runtime: Runtime,
+  interpreter: readonly string[],
+  options: StartOptions,
+): Start {
+  if (options.platform !== "windows") {
+    return { command: startCommand(runtime, interpreter, options), env: {} };
+  }
+  if (!runtime.windows) {
+    throw new TypeError(
+      `Cannot start ${runtime.name} on Windows: the agents for Windows are Deno's and Node's`,
+    );
+  }
+  return { command: [...interpreter, ...runtime.args(options)], env: runtime.env(options) };
+}
+
 /**
  * The argv that starts an interpreter with the protocol on descriptors 3 and 4, an empty input, and
  * whatever it prints on standard error. Words before the interpreter itself (`["sudo", "deno"]`) run it.

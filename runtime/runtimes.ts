@@ -33,12 +33,17 @@ export interface Permissions {
   import?: boolean | string[];
 }
 
+/** The two kinds of systems that an interpreter may run on: they start programs in different ways. */
+export type Platform = "unix" | "windows";
+
 /** How an interpreter is to be started. */
 export interface StartOptions {
   /** What a remote Deno may do. Default: everything. */
   permissions?: Permissions;
   /** May a remote Deno write to its cache folder? */
   cache: boolean;
+  /** What it runs on. Default: `"unix"`. */
+  platform?: Platform;
 }
 
 /** One interpreter. */
@@ -52,6 +57,8 @@ export interface Runtime {
   args(options: StartOptions): string[];
   /** Variables that it is started with. */
   env(options: StartOptions): Record<string, string>;
+  /** Can it be started on Windows? */
+  readonly windows?: boolean;
   /** The source of its agent. */
   readonly agent: string;
   /** The same, compressed, in base64. */
@@ -68,7 +75,14 @@ const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
   `for(let i=0;i<n;){const k=read(b.subarray(i));if(!k)throw Error("The input ended");i+=k}return b};` +
   `const text=b=>new TextDecoder().decode(b);`;
 
-/** Reads `<kind><8 hexadecimal digits>` and so many bytes; unpacks; imports; hands over what it opened. */
+/** Reads `<kind><8 hexadecimal digits>` and so many bytes, and unpacks them. */
+const DENO_UNPACKING =
+  `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
+  // Older versions know Brotli only as Node does, which takes longer to load.
+  `if(head[0]=="b")try{code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
+  `catch{code=(await import("node:zlib")).brotliDecompressSync(code)}`;
+
+/** Takes the agent from descriptor 3, imports it, and hands over what it opened. */
 const DENO_LOADER = JS_LOADER_HEAD +
   `let file,socket,rest=new Uint8Array,read;` +
   `try{file=Deno.openSync("/dev/fd/3");read=n=>take(b=>file.readSync(b),n)}catch{` +
@@ -77,22 +91,51 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `socket.on("close",()=>{end=1;wake?.()});` +
   `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +
   `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
-  `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
-  // Older versions know Brotli only as Node does, which takes longer to load.
-  `if(head[0]=="b")try{code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
-  `catch{code=(await import("node:zlib")).brotliDecompressSync(code)}` +
+  DENO_UNPACKING +
   `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
 
-const NODE_LOADER = JS_LOADER_HEAD +
+/**
+ * The same on Windows, where a process gets three descriptors and no more: the protocol takes over the first two, and
+ * the program sees an input that is at its end. What it starts with `Deno.Command` gets standard error instead
+ * of an output that is to be inherited: by its resource, which Deno takes as well as a name.
+ */
+const DENO_WINDOWS_LOADER = JS_LOADER_HEAD +
+  `const{stdin,stdout,Command}=Deno,bound=(o,...names)=>Object.fromEntries(names.map(n=>[n,o[n].bind(o)]));` +
+  `const file=bound(stdin,"read","readSync"),output=bound(stdout,"write","writeSync");` +
+  `const read=n=>take(b=>file.readSync(b),n);` +
+  DENO_UNPACKING +
+  `Object.defineProperties(stdin,{readSync:{value:()=>null},read:{value:async()=>null},` +
+  `readable:{get:()=>new Blob([]).stream()}});` +
+  `const instead=(s,other)=>s=="inherit"?other:s;` +
+  `Object.defineProperty(Deno,"Command",{configurable:true,value:class extends Command{#spawned;` +
+  `constructor(program,options={}){const{stdin,stdout}=options;` +
+  `const own={...options,stdin:instead(stdin,"null"),stdout:instead(stdout,2)};super(program,own);` +
+  `this.#spawned=()=>new Command(program,{...own,stdout:own.stdout??2})}` +
+  `spawn(){return this.#spawned().spawn()}}});` +
+  `await new Function(text(code))()({file,output})`;
+
+/** The same for Node and Bun. `loaded` is source: what is handed over. */
+const nodeLoader = (descriptor: number, loaded: string) =>
+  JS_LOADER_HEAD +
   // Bun's evaluated code has no `require`, and Node 18 has no `getBuiltinModule`.
   `const load=process.getBuiltinModule??require;const fs=load("fs"),zlib=load("zlib");` +
-  `const once=b=>{for(;;)try{return fs.readSync(3,b)}catch(e){if(e.code!="EAGAIN")throw e;` +
+  `const once=b=>{for(;;)try{return fs.readSync(${descriptor},b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
   `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
   // Code that a module evaluates may use import(), and its stacks do not spell out where it came from.
   `import("data:text/javascript,export const run=s=>eval(s)").then(m=>` +
-  `m.run("(()=>{"+text(code)+"\\n})()\\n//# sourceURL=pushy:agent")({}))`;
+  `m.run("(()=>{"+text(code)+"\\n})()\\n//# sourceURL=pushy:agent")(${loaded}))`;
+
+const NODE_LOADER = nodeLoader(3, "{}");
+
+/** On Windows, see Deno's. Node has no means there to keep the programs that it starts from what they inherit. */
+const NODE_WINDOWS_LOADER = `const input=()=>load("stream").Readable.from([]);` +
+  nodeLoader(
+    0,
+    `(Object.defineProperty(process,"stdin",{get:input}),` +
+      `{socket:new(load("net").Socket)({fd:0,writable:false}),descriptor:1})`,
+  );
 
 /** The same. What the working folder has under the name of a module is not imported by the agent. */
 const PYTHON_LOADER = `import os,sys
@@ -148,7 +191,9 @@ function base64url(text: string): string {
   return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-const evalLoader = `eval(Buffer.from(/${base64url(NODE_LOADER)}/.source,/base64/.source)+[])`;
+function evalLoader(loader: string): string {
+  return `eval(Buffer.from(/${base64url(loader)}/.source,/base64/.source)+[])`;
+}
 
 const RUNTIMES: Record<string, Runtime> = Object.assign(
   Object.create(null),
@@ -157,15 +202,20 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       name: "deno",
       program: "deno",
       alternatives: [],
-      args: ({ permissions }) => [
+      args: ({ permissions, platform }) => [
         "run",
         "--quiet",
         "--no-config",
         "--no-lock",
         ...permissions ? permissionFlags(permissions) : ["-A"],
-        `data:application/javascript;base64,${btoa(DENO_LOADER)}`,
+        `data:application/javascript;base64,${
+          btoa(platform === "windows" ? DENO_WINDOWS_LOADER : DENO_LOADER)
+        }`,
       ],
-      env: ({ cache }): Record<string, string> => cache ? {} : { DENO_DIR: "/dev/null/x" },
+      // A folder that cannot be made.
+      env: ({ cache, platform }): Record<string, string> =>
+        cache ? {} : { DENO_DIR: platform === "windows" ? "?/x" : "/dev/null/x" },
+      windows: true,
       agent: jsAgent,
       packedAgent: jsAgentPacked,
       packing: "b",
@@ -174,8 +224,12 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       name: "node",
       program: "node",
       alternatives: ["nodejs"],
-      args: () => ["-e", evalLoader],
+      args: ({ platform }) => [
+        "-e",
+        evalLoader(platform === "windows" ? NODE_WINDOWS_LOADER : NODE_LOADER),
+      ],
       env: () => ({}),
+      windows: true,
       agent: jsAgent,
       packedAgent: jsAgentPacked,
       packing: "b",
@@ -184,7 +238,7 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       name: "bun",
       program: "bun",
       alternatives: [],
-      args: () => ["-e", evalLoader],
+      args: () => ["-e", evalLoader(NODE_LOADER)],
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,

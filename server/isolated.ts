@@ -6,7 +6,7 @@
 
 import { FrameWriter, HEAD } from "../protocol/frame.ts";
 import { Op } from "../protocol/messages.ts";
-import { agentBytes, shortCommand, startCommand } from "../runtime/bootstrap.ts";
+import { agentBytes, shortCommand, type Start, startOf } from "../runtime/bootstrap.ts";
 import { type Permissions, type RuntimeName, runtimeOf } from "../runtime/runtimes.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
 import { Popen } from "../transport/local.ts";
@@ -30,13 +30,14 @@ export interface IsolatedOptions {
 export function isolateInterpreters(options: IsolatedOptions): Interpreter {
   const runtime = runtimeOf(options.runtime);
   const own = runtime.name === "deno" && !Deno.build.standalone ? Deno.execPath() : runtime.program;
-  const command = startCommand(runtime, options.interpreter ?? [own], {
+  const start = startOf(runtime, options.interpreter ?? [own], {
     permissions: options.permissions,
     cache: true,
+    platform: Deno.build.os === "windows" ? "windows" : "unix",
   });
   const agent = agentBytes(runtime, false);
   return {
-    serve: (channel) => new Passage(channel, command, agent, options),
+    serve: (channel) => new Passage(channel, start, agent, options),
     close() {},
   };
 }
@@ -62,20 +63,20 @@ class Passage implements Served {
 
   constructor(
     channel: SocketChannel,
-    command: readonly string[],
+    start: Start,
     agent: Uint8Array,
     options: IsolatedOptions,
   ) {
     this.#channel = channel;
     this.#options = options;
     this.over = new Promise((resolve) => this.#settle = resolve);
-    void this.#run(command, agent);
+    void this.#run(start, agent);
   }
 
-  async #run(command: readonly string[], agent: Uint8Array): Promise<void> {
+  async #run({ command, env: needed }: Start, agent: Uint8Array): Promise<void> {
     const { cwd, env } = this.#options;
     try {
-      const process = await Popen(command, { address: "", cwd, env });
+      const process = await Popen(command, { address: "", cwd, env: { ...needed, ...env } });
       this.#process = process;
       const following = this.#followErrors(process);
       const writer = process.stdin.getWriter();

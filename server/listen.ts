@@ -18,6 +18,8 @@ export type ServerAddress =
 /** Something that connections come from. */
 export interface Door {
   readonly address: ServerAddress;
+  /** How many it lets in at once, where that is limited. */
+  readonly places?: number;
   /** Stops to listen. Connections that are there stay. */
   close(): Promise<void>;
 }

@@ -6,7 +6,7 @@
 
 import { userInfo } from "node:os";
 import { ConnChannel, type SocketChannel } from "../transport/daemon/channel.ts";
-import { type Door, listenNode, removeStale } from "./listen.ts";
+import { type Door, listenNode, type OnArrival, removeStale } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { acceptSambaPipe, isAllowed } from "./samba_pipe.ts";
 
@@ -23,6 +23,14 @@ export interface PipeOptions {
 /** Debian's and Fedora's Samba have their `ncalrpc dir` there; the folder `np` in it is root's alone. */
 const SAMBA_FOLDER = "/run/samba/ncalrpc/np";
 
+/**
+ * How many may be connected to a pipe of Windows. Deno 2.9 takes as the most that may be open at once what Node reads
+ * from this variable as the number of those that wait, and once there are so many, it never listens again: so it is
+ * set as high as can be, and far fewer are admitted.
+ */
+const WINDOWS_PIPE_CLIENTS = 200;
+const INSTANCES = "NODE_PENDING_PIPE_INSTANCES";
+
 /** Listens on a named pipe. */
 export async function listenPipe(name: string, options: PipeOptions): Promise<Door> {
   if (!/^[\w.-]+$/.test(name) || name.startsWith(".")) {
@@ -31,9 +39,28 @@ export async function listenPipe(name: string, options: PipeOptions): Promise<Do
   if (Deno.build.os === "windows") {
     const { log, onPipe } = options;
     const where = { path: `\\\\.\\pipe\\${name}` };
-    return await listenNode(where, undefined, ({ channel, peer }) => onPipe(channel, peer), log);
+    await refuseTaken(where.path);
+    const before = Deno.env.get(INSTANCES);
+    Deno.env.set(INSTANCES, "254");
+    try {
+      const arrive: OnArrival = ({ channel, peer }) => onPipe(channel, peer);
+      return { ...await listenNode(where, undefined, arrive, log), places: WINDOWS_PIPE_CLIENTS };
+    } finally {
+      if (before === undefined) Deno.env.delete(INSTANCES);
+      else Deno.env.set(INSTANCES, before);
+    }
   }
   return await listenSamba(name, options);
+}
+
+/** Windows lets two programs of a user serve one pipe, and gives each client to either of them. */
+async function refuseTaken(path: string): Promise<void> {
+  try {
+    await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+  }
+  throw new Deno.errors.AddrInUse(`Cannot listen on ${path}: another server does`);
 }
 
 async function listenSamba(name: string, options: PipeOptions): Promise<Door> {

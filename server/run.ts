@@ -93,7 +93,10 @@ export interface RunOptions {
   cwd?: string;
   /** Variables added to their environment. */
   env?: Record<string, string>;
-  /** How many may be connected at once; others are told. Default: 4000, or 64 with `isolate: "process"`. */
+  /**
+   * How many may be connected at once; others are told. Default: 4000, or 64 with `isolate: "process"`. A pipe of
+   * Windows takes 200 at most.
+   */
   maxConnections?: number;
   /** How long a client may take to say who it is, in ms. Default: 10 000. */
   handshakeTimeout?: number;
@@ -325,7 +328,8 @@ class RunningServer implements Server {
 
   get #full(): boolean {
     const { isolate, maxConnections = isolate ? 64 : 4000 } = this.#options;
-    return this.#served.size + this.#reserved >= maxConnections;
+    const places = Math.min(maxConnections, this.#door?.places ?? Infinity);
+    return this.#served.size + this.#reserved >= places;
   }
 
   async #certificates(): Promise<ServerCertificates | undefined> {

@@ -18,6 +18,9 @@ import { describeSkips } from "./skips.ts";
 
 const PRELOAD = `--preload=${root}/tests/support/suppressed.ts`;
 
+/** What only Windows has, and a task of its own runs. */
+const WINDOWS = "tests/windows";
+
 /** How many tests and steps there were of each result. */
 export interface Counts {
   passed: number;
@@ -57,7 +60,9 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
   const folder = await Deno.makeTempDir({ prefix: "pushy_tests_" });
   try {
     const { flags, paths } = readArguments(args);
-    const runs = [[...flags, ...(paths.length > 0 ? paths : ["tests/"])]];
+    const elsewhere = paths.length === 0 && Deno.build.os !== "windows";
+    const all = elsewhere ? ["tests/", `--ignore=${WINDOWS}`] : ["tests/"];
+    const runs = [[...flags, ...(paths.length > 0 ? paths : all)]];
     const documents = args.length === 0 ? await documentedFiles() : [];
     if (documents.length > 0) runs.push(["--doc", ...documents]);
 
@@ -80,6 +85,9 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
 
     const skips = describeSkips(cases, await readSkips(skipFile), rootUrl);
     for (const line of skips.lines) console.log(line);
+    if (elsewhere) {
+      console.log(`Not of this system: ${WINDOWS}. \`deno task test:windows\` runs it under Wine.`);
+    }
     if (strict && skips.installable > 0) {
       console.log(`Failed: ${skips.installable} of these reasons an installation would remove`);
       failed += skips.installable;
@@ -92,7 +100,7 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
 }
 
 /** Splits the command line: paths that exist say what to run, a bare word is a filter. */
-function readArguments(args: readonly string[]): { flags: string[]; paths: string[] } {
+export function readArguments(args: readonly string[]): { flags: string[]; paths: string[] } {
   const flags: string[] = [];
   const paths: string[] = [];
   for (let i = 0; i < args.length; i++) {
@@ -107,7 +115,7 @@ function readArguments(args: readonly string[]): { flags: string[]; paths: strin
 }
 
 /** Whether a filter left a test in: the report calls the others skipped. */
-function isChosen({ name, result }: TestCase, flags: readonly string[]): boolean {
+export function isChosen({ name, result }: TestCase, flags: readonly string[]): boolean {
   const filter = flags.find((flag) => flag.startsWith("--filter="))?.slice("--filter=".length);
   if (filter === undefined || result !== "skipped") return true;
   const pattern = /^\/(.*)\/$/s.exec(filter)?.[1];

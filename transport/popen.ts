@@ -27,6 +27,10 @@ export interface PopenOptions {
   cwd?: string;
   /** Variables added to the process's environment. */
   env?: Record<string, string>;
+  /**
+   * What the command is to run on, where that decides how a command line is written. Default: `"unix"`.
+   */
+  platform?: "unix" | "windows";
   /** Ends the start when it is aborted, and rejects with its reason. It has no effect afterwards. */
   signal?: AbortSignal;
   /** How long the start may take, in milliseconds. Default: 30 000. `0` means no limit. */

@@ -17,6 +17,7 @@
 import { type BaseTransport, quoteCommand } from "./popen.ts";
 import { checkOptions, type SshOptions } from "./ssh/options.ts";
 import { remoteCommandLine } from "./ssh/remote_command.ts";
+import { windowsCommandLine } from "./ssh/windows_command.ts";
 import { startNative } from "./ssh/native.ts";
 import { chooseClient } from "./ssh/choice.ts";
 import { startSsh2 } from "./ssh/ssh2_transport.ts";
@@ -44,7 +45,9 @@ export async function Popen(
 ): Promise<BaseTransport> {
   const target = checkOptions(command, options);
   options.signal?.throwIfAborted();
-  const line = remoteCommandLine(command, options);
+  const line = options.platform === "windows"
+    ? windowsCommandLine(command, options)
+    : remoteCommandLine(command, options);
   const client = await chooseClient(options);
   const request = { line, program: command[0]!, shown: quoteCommand(command) };
   return client === undefined

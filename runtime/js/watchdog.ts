@@ -2,7 +2,8 @@
  * Ends an agent whose parent is gone, even one that never looks at its input again.
  *
  * A worker asks for the parent's id twice a second; when it changes, the parent has died, and the process is killed.
- * A process may always kill itself: no permission is needed for that.
+ * A process may always kill itself: no permission is needed for that. Windows gives nobody another parent: there it
+ * is asked whether the parent is there, if that is permitted.
  *
  * @module
  */
@@ -26,7 +27,12 @@ export function startWatchdog(): void {
 const look = process => {
   const first = ${host.parent()};
   setInterval(() => {
-    if (process.ppid === first) return;
+    if (process.ppid === first) try {
+      if (process.platform === "win32") process.kill(first, 0);
+      return;
+    } catch (e) {
+      if (e.code !== "ESRCH") return;
+    }
     try { process.kill(-process.pid, "SIGKILL"); } catch {}
     process.kill(process.pid, "SIGKILL");
   }, ${INTERVAL});

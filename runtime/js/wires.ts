@@ -6,6 +6,9 @@
  * used first, and the socket once there has been so much traffic that it pays. Sockets, another user's
  * pipes, and a sandbox without access to files leave the socket alone.
  *
+ * A process on Windows has no descriptors but the first three: there the loader hands over what it took of
+ * those.
+ *
  * @module
  */
 
@@ -19,6 +22,15 @@ export interface Loaded {
   socket?: Socket;
   /** What it read too much. */
   rest?: Uint8Array;
+  /** What to write to, under Deno, instead of the descriptor. */
+  output?: Output;
+  /** The descriptor to write to, under Node, where that is another. */
+  descriptor?: number;
+}
+
+interface Output {
+  write(bytes: Uint8Array): Promise<number>;
+  writeSync(bytes: Uint8Array): number;
 }
 
 interface Socket {
@@ -45,12 +57,12 @@ const LARGE = 256 << 10;
 
 /** Opens the two directions, with what the loader has opened already. */
 export async function openWires(loaded: Loaded): Promise<Wires> {
-  const write = await openWrite();
+  const write = await openWrite(loaded);
   return {
     write,
     read(receive, end) {
       if (loaded.rest?.length) receive(loaded.rest);
-      if (loaded.file) void readFile(loaded.file, receive, end);
+      if (loaded.file) void readFile(loaded.file, receive, end, !loaded.output);
       else if (loaded.socket) readSocket(loaded.socket, receive, end);
       else if (host.name === "bun") void readDescriptor(receive, end);
       else {
@@ -95,6 +107,7 @@ async function readFile(
   file: NonNullable<Loaded["file"]>,
   receive: (bytes: Uint8Array) => void,
   end: () => void,
+  replaceable: boolean,
 ): Promise<void> {
   const buffer = new Uint8Array(64 << 10);
   let Socket: SocketClass | undefined;
@@ -107,7 +120,7 @@ async function readFile(
     }
     if (length === null || length === 0) return end();
     receive(buffer.subarray(0, length));
-    if (reads === PATIENCE && host.name === "deno") {
+    if (reads === PATIENCE && replaceable && host.name === "deno") {
       loadSocket().then((loaded) => Socket = loaded, () => {});
     }
   }
@@ -152,8 +165,8 @@ async function readDescriptor(receive: (bytes: Uint8Array) => void, end: () => v
   next();
 }
 
-async function openWrite(): Promise<Wires["write"]> {
-  const file = await openWriteFile();
+async function openWrite(loaded: Loaded): Promise<Wires["write"]> {
+  const file = await openWriteFile(loaded);
   if (file) {
     let large = 0;
     return (bytes) => {
@@ -181,10 +194,10 @@ interface WriteFile {
   yielding(bytes: Uint8Array): Promise<void>;
 }
 
-async function openWriteFile(): Promise<WriteFile | undefined> {
+async function openWriteFile(loaded: Loaded): Promise<WriteFile | undefined> {
   try {
     if (deno) {
-      const file = deno.openSync(`/dev/fd/${WRITE}`, { write: true });
+      const file = loaded.output ?? deno.openSync(`/dev/fd/${WRITE}`, { write: true });
       return {
         write: (bytes) => file.writeSync(bytes),
         // A task of the event loop's own would not do: Deno looks at its descriptors only when it is idle.
@@ -195,7 +208,8 @@ async function openWriteFile(): Promise<WriteFile | undefined> {
     }
     const fs = await import("node:fs");
     // A descriptor of its own: the reading side makes a shared one non-blocking.
-    const fd = host.name === "bun" ? WRITE : fs.openSync(`/dev/fd/${WRITE}`, "w");
+    const fd = loaded.descriptor ??
+      (host.name === "bun" ? WRITE : fs.openSync(`/dev/fd/${WRITE}`, "w"));
     const write = (bytes: Uint8Array) => fs.writeSync(fd, bytes);
     return {
       write,
