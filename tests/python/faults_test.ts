@@ -117,3 +117,25 @@ Deno.test({
     await child.stdout.cancel();
   },
 });
+
+Deno.test({
+  name: "Python: a pipe in a file's place is not waited for, nor a link followed in a part's",
+  ignore,
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
+      await Deno.writeTextFile(`${folder}/secret`, "");
+      await Deno.symlink("secret", `${folder}/part`);
+      const calls = [
+        [2, 1, 0, ["files", "read"], 1, [`${folder}/pipe`, 0]],
+        [2, 2, 0, ["files", "write"], 1, [`${folder}/part`, 0, 0o600, true, "evil"]],
+      ];
+      const { output } = await converse(frame(JSON.stringify(calls)), all("[5,1,", "[5,2,"));
+      assert(all('"ESPECIAL"', '"ELOOP"')(output), output);
+      assertEquals(await Deno.readTextFile(`${folder}/secret`), "");
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});

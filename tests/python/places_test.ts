@@ -231,3 +231,22 @@ Deno.test({
     assertEquals(await py.eval("1 + 1"), 2);
   },
 });
+
+Deno.test({
+  name: "Python: names of files are UTF-8 under a locale of ASCII",
+  ignore,
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const env = { LC_ALL: "POSIX", PYTHONUTF8: "0", PYTHONCOERCECLOCALE: "0" };
+      await using py = await python({ env });
+      await Deno.mkdir(`${folder}/naïve`);
+      await Deno.writeTextFile(`${folder}/naïve/日本`, "text");
+      await py.getfile(`${folder}/naïve`, `${folder}/back`, { recursive: true });
+      await py.putfile(`${folder}/back`, `${folder}/ü`, { recursive: true });
+      assertEquals(await Deno.readTextFile(`${folder}/ü/日本`), "text");
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
