@@ -15,7 +15,7 @@
  * @module
  */
 
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError } from "./cli/libraries.ts";
 import config from "./deno.json" with { type: "json" };
 import { completionsCommand } from "./cli/completions.ts";
 import { cpCommand } from "./cli/cp.ts";

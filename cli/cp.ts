@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type Connection, CopyError, type FileOptions } from "../mod.ts";
 import { type CopyPath, nameOf, parseCopyPath } from "./copy_paths.ts";
 import { Interrupted, interruptible } from "./failure.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type ConnectOptions } from "../mod.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
 import { describeError, Exit, Interrupted, interruptible } from "./failure.ts";

@@ -24,8 +24,9 @@ export class Exit extends Error {
 export function describeError(error: unknown): string {
   if (error instanceof RemoteError) {
     const stack = error.remoteStack.trimEnd();
-    // A stack that does not begin with the message, as Python's do not, has it said first.
-    return stack.includes(error.message) ? stack : `${error.type}: ${error.message}\n${stack}`;
+    // Python's end with what it was, in words of their own for a syntax error.
+    const says = stack.includes(error.message) || /^(Traceback| {2}File )/.test(stack);
+    return says ? stack : `${error.type}: ${error.message}\n${stack}`;
   }
   if (error instanceof Error) return error.message;
   return String(error);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type TraceEvent } from "../mod.ts";
 import { interruptible } from "./failure.ts";
 import {

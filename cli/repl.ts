@@ -6,7 +6,7 @@
 
 import { createInterface, type Interface } from "node:readline";
 import process from "node:process";
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type Connection, type ConnectOptions } from "../mod.ts";
 import { describeError, Exit, Interrupted, interruptible } from "./failure.ts";
 import { History } from "./repl_history.ts";
@@ -56,7 +56,14 @@ async function runPiped(target: string, options: ConnectOptions): Promise<void> 
         source = "";
         continue;
       }
-      const result = await language.run(con, source, signal);
+      let result;
+      try {
+        result = await language.run(con, source, signal);
+      } catch (error) {
+        const status = language.leaves(error);
+        if (status === undefined) throw error;
+        throw new Exit(status);
+      }
       if (result === "incomplete") continue;
       source = "";
       if (result.text !== undefined) print(result.text + "\n");
@@ -186,7 +193,7 @@ class Prompt {
   async #loop(): Promise<void> {
     for (;;) {
       if (this.#lost && !await this.#reconnect()) throw new Exit(1);
-      const line = await this.#line(this.#source === "" ? "> " : "... ");
+      const line = await this.#line(this.#source === "" ? this.#language.prompt : "... ");
       if (this.#lost) continue;
       if (line === null) {
         note("\n");
@@ -220,6 +227,8 @@ class Prompt {
         this.#running = undefined;
         await this.#checkBusy();
       } else if (error !== this.#lost) {
+        const status = this.#language.leaves(error);
+        if (status !== undefined) throw new Exit(status);
         note(`${describeError(error).trimEnd()}\n`);
       }
     } finally {
@@ -243,7 +252,7 @@ class Prompt {
     }
     this.#source = "";
     note("\n");
-    this.#reader.setPrompt("> ");
+    this.#reader.setPrompt(this.#language.prompt);
     this.#reader.prompt();
   }
 
@@ -291,6 +300,8 @@ class Prompt {
   }
 
   async #complete(line: string): Promise<[string[], string]> {
+    // Where nothing stands yet, Tab indents.
+    if (line.trim() === "") return [[`${line}    `], line];
     const found = this.#asking || this.#running ? undefined : lastPath(line);
     if (!found) return [[], line];
     const { path, part } = found;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "./libraries.ts";
 import type { ConnectOptions, RuntimeName, TraceEvent } from "../mod.ts";
 import { ask, canAsk, note } from "./terminal.ts";
 
