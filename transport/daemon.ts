@@ -11,8 +11,8 @@
  * server has made for its user is found without being named. Any other host is reached over TLS, unless
  * `tls` is `false`; there is no way back from TLS to plain TCP that a server or somebody between could choose.
  *
- * Needs `--allow-net` for the host, or `--allow-read` and `--allow-write` for the socket's path; to find the token,
- * `--allow-read` for its file and `--allow-env=HOME,XDG_STATE_HOME`.
+ * Needs `--allow-net` for the host, or all of `--allow-net=unix:PATH`, `--allow-read` and `--allow-write` for a socket's
+ * path; to find the token, `--allow-read` for its file and `--allow-env=HOME,XDG_STATE_HOME`.
  *
  * @module
  */
