@@ -24,10 +24,7 @@ export async function startHost(
 ): Promise<SshHost> {
   await using made = new AsyncDisposableStack();
   const server: Server = made.use(await startSshd());
-  const user = account
-    ? made.use(await makeAccount("/bin/bash", { authorized: server.authorizedKeys }))
-    : undefined;
-  // The daemon reads the keys as that user.
+  const user = account ? made.use(await makeAccount("/bin/bash")) : undefined;
   const folder = server.folder;
   const config = [
     `Host ${name}`,
