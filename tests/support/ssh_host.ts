@@ -16,11 +16,11 @@ export interface SshHost extends AsyncDisposable {
 
 /**
  * Starts a daemon that `ssh NAME` leads to. With `account` there is a user with an empty home folder to log in as, which
- * needs root; else it is the user who runs the tests.
+ * needs root; else it is the user who runs the tests. With `password` that account is entered by its password alone.
  */
 export async function startHost(
   name: string,
-  { account = false }: { account?: boolean } = {},
+  { account = false, password = false }: { account?: boolean; password?: boolean } = {},
 ): Promise<SshHost> {
   await using made = new AsyncDisposableStack();
   const server: Server = made.use(await startSshd());
@@ -34,6 +34,7 @@ export async function startHost(
     "IdentitiesOnly yes",
     `UserKnownHostsFile ${server.knownHosts}`,
     ...(user ? [`User ${user.name}`] : []),
+    ...(password ? ["PubkeyAuthentication no"] : []),
   ];
   await Deno.writeTextFile(`${folder}/config`, config.join("\n") + "\n");
   // OpenSSH reads the configuration of the account, whatever HOME is: so it is named.
