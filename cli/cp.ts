@@ -41,7 +41,7 @@ export function cpCommand(): Command {
     .argument("<paths...>", "sources, then the destination")
     .option("-r, --recursive", "copy folders")
     .option("-p, --preserve", "keep modes and times")
-    .option("--resume", "go on with a copy that was broken off with --resume")
+    .option("--resume", "go on where a copy with --resume was broken off")
     .option("--checksum", "compare the SHA-256 of both ends")
     .option("--links <how>", "links in folders: keep or skip", "keep")
     .option("--special <how>", "sockets, pipes and devices in folders: refuse or skip", "refuse")

@@ -154,7 +154,8 @@ class Prompt {
       if (this.#left || this.#con !== con) return;
       this.#lost = reason;
       if (this.#running) return this.#running.abort(reason);
-      // Whoever waits for a line is told at once.
+      // Whoever waits for a line is told at once; what was typed of it is no answer to what comes.
+      this.#dropLine();
       note(`\r\x1b[K`);
       for (const next of this.#lines.splice(0)) next(null);
     });
@@ -242,18 +243,25 @@ class Prompt {
       this.#running.abort(new Interrupted());
       return;
     }
-    // What was typed is dropped with its line.
-    const reader = this.#reader as unknown as { line: string; cursor: number };
-    reader.line = "";
-    reader.cursor = 0;
+    this.#dropLine();
     if (this.#lines.length === 0) {
       this.#stopped = true;
       return;
     }
-    this.#source = "";
     note("\n");
+    if (this.#asking) {
+      this.#lines.shift()!("n");
+      return;
+    }
+    this.#source = "";
     this.#reader.setPrompt(this.#language.prompt);
     this.#reader.prompt();
+  }
+
+  /** Forgets what was typed of a line. */
+  #dropLine(): void {
+    const reader = this.#reader as unknown as { line: string; cursor: number } | undefined;
+    if (reader) Object.assign(reader, { line: "", cursor: 0 });
   }
 
   /** A loop that never waits cannot be stopped from outside: then only the interpreter as a whole can be ended. */

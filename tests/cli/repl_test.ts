@@ -3,7 +3,7 @@ import { lastPath } from "../../cli/repl_languages.ts";
 import { prepare } from "../../cli/repl_source.ts";
 import { leakGuard } from "../support/leaks.ts";
 import { requires } from "../support/requirement.ts";
-import { PUSHY, pushy, Terminal } from "./terminal.ts";
+import { CLI, PUSHY, pushy, Terminal } from "./terminal.ts";
 
 /** A prompt of `pushy repl` in a terminal, its state in the test's folder. */
 async function prompt(
@@ -144,8 +144,37 @@ Deno.test({
     await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>$/);
     await terminal.line("Deno.kill(Deno.pid, 'SIGKILL')");
     await terminal.until(/Connect again\? \[Y\/n\]$/);
-    await terminal.line("n");
+    // Which means no.
+    await terminal.press("C-c");
     await terminal.until("[ended 1]");
+  },
+});
+
+Deno.test({
+  name: "repl: looks into a running daemon, and tells at once when that ends",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const path = `${guard.folder}/socket`;
+    const server = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", CLI, "server", "--unix", path],
+      env: { ...guard.env, XDG_STATE_HOME: guard.folder },
+      stderr: "piped",
+    }).spawn();
+    const log = server.stderr.getReader();
+    await log.read();
+    await using terminal = await prompt(guard, `${PUSHY} repl daemon:${path}`);
+    await terminal.line("globalThis.seen = Deno.pid");
+    await terminal.until(new RegExp(`^${server.pid}\\n>$`, "m"));
+    const other = await pushy(["repl", `daemon:${path}`], { stdin: "seen\n", env: guard.env });
+    assertEquals(other, { code: 0, stdout: `${server.pid}\n`, stderr: "" });
+    await terminal.type("half a li");
+    server.kill("SIGTERM");
+    await terminal.until(/shutting down[^]*\nConnect again\? \[Y\/n\]$/);
+    await terminal.press("C-d");
+    await terminal.until("[ended 1]");
+    while (!(await log.read()).done);
+    assertEquals((await server.status).code, 0);
   },
 });
 

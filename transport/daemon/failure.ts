@@ -40,7 +40,7 @@ export function describeFailure(
   return tlsFailure(error, place, tls);
 }
 
-const START = "start one there with `deno task server`, or name its port";
+const START = "start one there with `pushy server`, or name its port";
 
 function connectFailure(error: unknown, place: Place): ConnectionError {
   const where = showPlace(place);
