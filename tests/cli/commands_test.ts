@@ -146,6 +146,54 @@ _pushy; printf '%s\\n' "\${COMPREPLY[@]}"`;
   },
 });
 
+Deno.test({
+  name: "completions: fish completes commands, options, runtimes and targets",
+  ...requires("fish"),
+  fn: async () => {
+    const { stdout } = await pushy(["completions", "fish"]);
+    const complete = async (line: string) => {
+      const args = ["--no-config", "-c", `${stdout}\ncomplete -C '${line}'`];
+      const { stdout: out } = await new Deno.Command("fish", { args }).output();
+      return new TextDecoder().decode(out).split("\n").filter(Boolean).map((found) =>
+        found.split("\t")[0]
+      );
+    };
+    assertEquals(await complete("pushy d"), ["doctor"]);
+    assertEquals(await complete("pushy eval --j"), ["--json"]);
+    assertEquals(await complete("pushy eval --runtime p"), ["python"]);
+    assertEquals(await complete("pushy ping l"), ["local:"]);
+  },
+});
+
+for (const [shell, start] of [["bash", "bash --norc --noprofile"], ["zsh", "zsh -f"]] as const) {
+  Deno.test({
+    name: `completions: ${shell} completes at its prompt`,
+    ...requires("tmux", shell),
+    fn: async () => {
+      await using guard = leakGuard();
+      const { folder, env } = guard;
+      const { stdout } = await pushy(["completions", shell]);
+      const initial = shell === "zsh" ? "autoload -Uz compinit; compinit -u -D\n" : "";
+      await Deno.writeTextFile(`${folder}/script`, `${initial}${stdout}PS1='$ '\nclear\n`);
+      await using terminal = await Terminal.start(start, folder, { ...env, HOME: folder });
+      await terminal.line(`. '${folder}/script'`);
+      await terminal.until(/^\$$/);
+      await terminal.type("pushy do");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor$/m);
+      await terminal.type(shell === "bash" ? " lo" : "lo");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor local:$/m);
+      await terminal.type(" --runtime py");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor local: --runtime python$/m);
+      await terminal.press("C-u");
+      await terminal.line("exit");
+      await terminal.until("[ended 0]");
+    },
+  });
+}
+
 Deno.test("server: serves until it is ended, and the other commands reach it", async () => {
   await using guard = leakGuard();
   const env = { ...guard.env, XDG_STATE_HOME: `${guard.folder}/state` };
