@@ -58,6 +58,14 @@ export interface DaemonOptions extends PopenOptions {
   tls?: DaemonTls | boolean;
 }
 
+/** The names of the options that this transport adds. */
+export const options: readonly string[] = [
+  "port",
+  "token",
+  "tokenFile",
+  "tls",
+] satisfies readonly (keyof DaemonOptions)[];
+
 /** How long a server may take to answer in the handshake, in ms, if the whole start may take longer. */
 const ANSWER_TIMEOUT = 10_000;
 
