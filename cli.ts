@@ -66,7 +66,8 @@ Examples:
  * Runs a command line.
  *
  * @param args the arguments: `["eval", "local:", "1 + 2"]`
- * @returns the exit status: 0; 1 for what failed; 2 for a command line that means nothing; 130 for Ctrl-C
+ * @returns the exit status: 0; 1 for what failed; 2 for a command line that means nothing; 130 for Ctrl-C; 141 where nobody
+ * reads the output any more
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {

@@ -32,10 +32,12 @@ export function describeError(error: unknown): string {
   return String(error);
 }
 
-/** Says what was wrong, and gives the exit status: 1, or 130 for Ctrl-C. */
+/** Says what was wrong, and gives the exit status: 1, 130 for Ctrl-C, or 141 where nobody reads the output any more. */
 export function report(error: unknown): number {
   if (error instanceof Exit) return error.status;
   if (error instanceof Interrupted) return 130;
+  // Who reads the output has seen enough of it, like `head`: as if the signal had ended this program.
+  if (error instanceof Deno.errors.BrokenPipe) return 141;
   note(`${error instanceof RemoteError ? "" : "pushy: "}${describeError(error).trimEnd()}\n`);
   return 1;
 }

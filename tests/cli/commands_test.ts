@@ -32,6 +32,18 @@ Deno.test("eval: an error has the remote stack and status 1", async () => {
   assertEquals(JSON.parse(json.stderr).error.type, "TypeError");
 });
 
+Deno.test({
+  name: "eval: a reader that has seen enough ends it, without a word",
+  ...requires("bash"),
+  fn: async () => {
+    const line =
+      `${PUSHY} eval local: "'x\\\\n'.repeat(1e6)" | head -n 1; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await new Deno.Command("bash", { args: ["-c", line] }).output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    assertEquals([text(stdout), text(stderr)], ["x\n141\n", ""]);
+  },
+});
+
 Deno.test("eval: what cannot be connected to says so, and has status 1", async () => {
   const { code, stderr } = await pushy(["eval", "local:", "--interpreter", "/no/such/deno", "1"]);
   assertEquals(code, 1);
@@ -81,6 +93,7 @@ Deno.test("verbose shows stages and frames, and no values", async () => {
 Deno.test("ping shows each stage, and the latency of calls", async () => {
   const { code, stdout } = await pushy(["ping", "local:", "--count", "5"]);
   assertEquals(code, 0);
+  assertMatch(stdout, /^local: is deno .*\n/);
   assertMatch(stdout, /start +[\d.]+ ms\n +agent answers +[\d.]+ ms\n +first result +[\d.]+ ms/);
   assertMatch(stdout, /5 calls: minimum [\d.]+ ms, median [\d.]+ ms, maximum [\d.]+ ms/);
 });
