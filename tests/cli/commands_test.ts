@@ -70,7 +70,7 @@ Deno.test("a command line that means nothing has status 2, and says how it is us
 
 Deno.test("help has examples for every command, and the version is the package's", async () => {
   const { stdout } = await pushy(["--help"]);
-  for (const name of ["eval", "repl", "cp", "ping", "doctor", "completions"]) {
+  for (const name of ["eval", "repl", "cp", "ping", "doctor", "server", "completions"]) {
     assert(stdout.includes(name));
     assertMatch((await pushy([name, "--help"])).stdout, /Examples:\n {2}(source|pushy)/, name);
   }
