@@ -86,7 +86,7 @@ async function prepare(folder: string, home: string): Promise<void> {
   await Deno.mkdir(`${folder}/work/site/video`, { recursive: true });
   await Deno.writeTextFile(`${folder}/work/site/index.html`, "<h1>Hello</h1>\n");
   using file = await Deno.open(`${folder}/work/site/video/tour.mp4`, { create: true, write: true });
-  await file.truncate(120_000_000);
+  await file.truncate(480_000_000);
   await Deno.mkdir(`${folder}/bin`);
   const script = `#!/bin/sh\nexec '${Deno.execPath()}' run -A --quiet '${root}/cli.ts' "$@"\n`;
   await Deno.writeTextFile(`${folder}/bin/pushy`, script, { mode: 0o755 });
