@@ -15,7 +15,7 @@
  * @module
  */
 
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError } from "./cli/libraries.ts";
 import config from "./deno.json" with { type: "json" };
 import { completionsCommand } from "./cli/completions.ts";
 import { cpCommand } from "./cli/cp.ts";
@@ -66,7 +66,8 @@ Examples:
  * Runs a command line.
  *
  * @param args the arguments: `["eval", "local:", "1 + 2"]`
- * @returns the exit status: 0; 1 for what failed; 2 for a command line that means nothing; 130 for Ctrl-C
+ * @returns the exit status: 0; 1 for what failed; 2 for a command line that means nothing; 130 for Ctrl-C; 141 where nobody
+ * reads the output any more
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Argument, Command } from "commander";
+import { Argument, Command } from "./libraries.ts";
 import { print } from "./terminal.ts";
 
 /** The command; `program` is what is completed. */

@@ -4,13 +4,14 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type Connection, CopyError, type FileOptions } from "../mod.ts";
 import { type CopyPath, nameOf, parseCopyPath } from "./copy_paths.ts";
 import { Interrupted, interruptible } from "./failure.ts";
 import { progressBar } from "./progress_bar.ts";
 import {
   connectOptions,
+  Questions,
   type SharedOptions,
   wholeNumber,
   withSharedOptions,
@@ -33,13 +34,14 @@ export function cpCommand(): Command {
   return withSharedOptions(new Command("cp"))
     .summary("copy files and folders")
     .description(
-      "Copies files, and folders with -r. A remote path is TARGET:PATH. Several sources go into a folder that is there. " +
+      "Copies files, and folders with -r. A remote path is TARGET:PATH. A source goes into the destination where that is a " +
+        "folder already, as with cp; several sources need one. " +
         "A file appears at its destination when it is complete, and so does a new folder: a copy that fails leaves nothing.",
     )
     .argument("<paths...>", "sources, then the destination")
     .option("-r, --recursive", "copy folders")
     .option("-p, --preserve", "keep modes and times")
-    .option("--resume", "go on with a copy that was broken off with --resume")
+    .option("--resume", "go on where a copy with --resume was broken off")
     .option("--checksum", "compare the SHA-256 of both ends")
     .option("--links <how>", "links in folders: keep or skip", "keep")
     .option("--special <how>", "sockets, pipes and devices in folders: refuse or skip", "refuse")
@@ -79,8 +81,10 @@ async function run(paths: string[], settings: CopySettings): Promise<void> {
     try {
       for (const { target } of [...parsed, destination]) {
         if (target === undefined || connections.has(target)) continue;
-        const options = await connectOptions(target, settings);
+        const questions = new Questions();
+        const options = await connectOptions(target, settings, questions);
         connections.set(target, await connect(target, { ...options, signal }));
+        questions.trust();
       }
       const into = await isFolder(destination, connections);
       if (!into && parsed.length > 1) {

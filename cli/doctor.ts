@@ -4,11 +4,17 @@
  * @module
  */
 
-import { Command } from "commander";
-import { connect, type ConnectOptions } from "../mod.ts";
+import { Command } from "./libraries.ts";
+import { AuthenticationError, connect, type ConnectOptions, HostKeyError } from "../mod.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
 import { describeError, Exit, Interrupted, interruptible } from "./failure.ts";
-import { connectOptions, type SharedOptions, withSharedOptions } from "./shared_options.ts";
+import {
+  connectOptions,
+  Questions,
+  type SharedOptions,
+  withSharedOptions,
+} from "./shared_options.ts";
+import { type Endpoint, sshEndpoint } from "./ssh_endpoint.ts";
 import { isColoured, print } from "./terminal.ts";
 
 /** The command. */
@@ -61,15 +67,17 @@ class StepFailure extends Error {
 }
 
 async function run(target: string, shared: SharedOptions): Promise<void> {
-  const options = await connectOptions(target, shared);
+  const questions = new Questions();
+  const options = await connectOptions(target, shared, questions);
   const colours = isColoured(Deno.stdout);
   const mark = (text: string, code: number) => colours ? `\x1b[${code}m${text}\x1b[0m` : text;
   await interruptible(async (signal) => {
-    const host = new Host(target, { ...options, signal });
+    const host = new Host(target, { ...options, signal }, questions);
     const steps: [string, () => Promise<Finding>][] = [
       ["name", () => host.name()],
       ["port", () => host.port()],
-      ["host key and login", () => host.login()],
+      ["host key", () => host.key()],
+      ["login", () => host.login()],
       ["login shell", () => host.shell()],
       ["interpreters", () => host.interpreters()],
       ["agent", () => host.agent()],
@@ -84,7 +92,9 @@ async function run(target: string, shared: SharedOptions): Promise<void> {
           if (warning) print(`    ${warning}\n`);
         } catch (error) {
           if (error instanceof Interrupted) throw error;
-          print(`${mark("✗", 31)} ${name}: ${describeError(error).trimEnd()}\n`);
+          // The hint is said below, as the advice.
+          const what = describeError(error).replace(/\n {2}hint: .*$/m, "").trimEnd();
+          print(`${mark("✗", 31)} ${name}: ${what}\n`);
           print(`    what to do: ${adviceOf(error, name)}\n`);
           throw new Exit(1);
         }
@@ -109,10 +119,13 @@ class Host {
   readonly #transport: string;
   readonly #address: string;
   readonly #options: ConnectOptions;
+  readonly #questions: Questions;
+  #place: Promise<Endpoint | undefined> | undefined;
   #module: TransportModule | undefined;
+  #entry: Promise<{ code: number | null } | undefined> | undefined;
   #connection: Awaited<ReturnType<typeof connect>> | undefined;
 
-  constructor(target: string, options: ConnectOptions) {
+  constructor(target: string, options: ConnectOptions, questions: Questions) {
     const colon = target.indexOf(":");
     if (colon < 1) {
       throw new TypeError(
@@ -123,63 +136,63 @@ class Host {
     this.#transport = target.slice(0, colon);
     this.#address = target.slice(colon + 1);
     this.#options = options;
+    this.#questions = questions;
   }
 
-  /** The host and the port of the address, if it has a host that can be looked up from here. */
-  #endpoint(): { host: string; port: number } | undefined {
+  /** Where the address leads, if that is a host that can be looked up from here. */
+  #endpoint(): Promise<Endpoint | undefined> {
+    return this.#place ??= this.#findEndpoint();
+  }
+
+  async #findEndpoint(): Promise<Endpoint | undefined> {
     const usual = PORTS[this.#transport];
     if (usual === undefined || this.#address.startsWith("/")) return undefined;
-    const match = /^(?:[^@]*@)?(?:\\\\)?(\[[^\]]+\]|[^:\\/]+)(?::(\d+))?/.exec(this.#address);
+    const match = /^(?:([^@]*)@)?(?:\\\\)?(\[[^\]]+\]|[^:\\/]+)(?::(\d+))?/.exec(this.#address);
     if (!match) return undefined;
-    const port = this.#options.port as number | undefined;
-    return {
-      host: match[1]!.replace(/^\[|\]$/g, ""),
-      port: match[2] ? Number(match[2]) : port ?? usual,
-    };
+    const [, user, name, digits] = match;
+    const host = name!.replace(/^\[|\]$/g, "");
+    const port = digits ? Number(digits) : this.#options.port as number | undefined;
+    if (this.#transport !== "ssh") return { host, port: port ?? usual };
+    const username = user ?? this.#options.username as string | undefined;
+    return await sshEndpoint(host, { port, username }) ?? { host, port: port ?? usual };
   }
 
   async name(): Promise<Finding> {
-    const endpoint = this.#endpoint();
+    const endpoint = await this.#endpoint();
     if (!endpoint) return { text: "none to look up", skipped: true };
-    const { host } = endpoint;
+    const { host, proxy, alias } = endpoint;
+    if (proxy) return { text: `${host} is behind ${proxy}`, skipped: true };
     const { lookup } = await import("node:dns/promises");
     try {
       const found = await lookup(host, { all: true });
-      return { text: `${host} is ${found.map(({ address }) => address).join(", ")}` };
+      const addresses = found.map(({ address }) => address).join(", ");
+      const named = alias ? `${alias} is ${host} in the ssh configuration` : host;
+      return {
+        text: addresses === host ? named : `${named}${alias ? ", which" : ""} is ${addresses}`,
+      };
     } catch (cause) {
-      if (this.#transport === "ssh") {
-        return {
-          text: `${host} has no address`,
-          warning: "it may be an alias of the ssh configuration; the login will tell",
-        };
-      }
       throw new StepFailure(
         `${host} has no address (${(cause as Error).message})`,
-        "look at the spelling, at /etc/hosts, and at the name server",
+        this.#transport === "ssh"
+          ? "look at the spelling, at the aliases of ~/.ssh/config, at /etc/hosts, and at the name server"
+          : "look at the spelling, at /etc/hosts, and at the name server",
       );
     }
   }
 
   async port(): Promise<Finding> {
-    const endpoint = this.#endpoint();
+    const endpoint = await this.#endpoint();
     if (!endpoint) return { text: "none", skipped: true };
-    const { host, port } = endpoint;
+    const { host, port, proxy } = endpoint;
+    if (proxy) return { text: `${port}, which only ${proxy} can try`, skipped: true };
     const start = performance.now();
     try {
       await this.#knock(host, port);
       return { text: `${port} answers in ${(performance.now() - start).toFixed(1)} ms` };
     } catch (cause) {
       if (cause instanceof Interrupted) throw cause;
-      const { message } = cause as Error;
-      if (this.#transport === "ssh") {
-        return {
-          text: `${port} of ${host} does not answer (${message})`,
-          warning:
-            "the ssh configuration may lead elsewhere (HostName, Port, ProxyJump); the login will tell",
-        };
-      }
       throw new StepFailure(
-        `${port} of ${host} does not answer: ${message}`,
+        `${port} of ${host} does not answer: ${(cause as Error).message}`,
         cause instanceof Deno.errors.ConnectionRefused
           ? "is the server running, and is this its port?"
           : "look at the route and at firewalls between here and there",
@@ -218,8 +231,20 @@ class Host {
     }
   }
 
+  async key(): Promise<Finding> {
+    if (this.#transport !== "ssh") return { text: "none", skipped: true };
+    try {
+      await (this.#entry = this.#command(["true"]));
+    } catch (error) {
+      if (error instanceof HostKeyError) throw error;
+      // The next step tells of it.
+      if (!(error instanceof AuthenticationError)) return { text: "not seen", skipped: true };
+    }
+    return { text: "the one that is known" };
+  }
+
   async login(): Promise<Finding> {
-    const result = await this.#command(["true"]);
+    const result = await (this.#entry ??= this.#command(["true"]));
     if (!result) return { text: "comes with the agent", skipped: true };
     if (result.code !== 0) {
       throw new StepFailure(
@@ -227,6 +252,7 @@ class Host {
         "does the account have a login shell, and is no other command forced on it?",
       );
     }
+    this.#questions.trust();
     return { text: this.#transport === "local" ? "this machine" : "let in" };
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, RemoteError } from "../mod.ts";
 import { Exit, interruptible } from "./failure.ts";
 import { connectOptions, type SharedOptions, withSharedOptions } from "./shared_options.ts";

@@ -24,17 +24,20 @@ export class Exit extends Error {
 export function describeError(error: unknown): string {
   if (error instanceof RemoteError) {
     const stack = error.remoteStack.trimEnd();
-    // A stack that does not begin with the message, as Python's do not, has it said first.
-    return stack.includes(error.message) ? stack : `${error.type}: ${error.message}\n${stack}`;
+    // Python's end with what it was, in words of their own for a syntax error.
+    const says = stack.includes(error.message) || /^(Traceback| {2}File )/.test(stack);
+    return says ? stack : `${error.type}: ${error.message}\n${stack}`;
   }
   if (error instanceof Error) return error.message;
   return String(error);
 }
 
-/** Says what was wrong, and gives the exit status: 1, or 130 for Ctrl-C. */
+/** Says what was wrong, and gives the exit status: 1, 130 for Ctrl-C, or 141 where nobody reads the output any more. */
 export function report(error: unknown): number {
   if (error instanceof Exit) return error.status;
   if (error instanceof Interrupted) return 130;
+  // Who reads the output has seen enough of it, like `head`: as if the signal had ended this program.
+  if (error instanceof Deno.errors.BrokenPipe) return 141;
   note(`${error instanceof RemoteError ? "" : "pushy: "}${describeError(error).trimEnd()}\n`);
   return 1;
 }

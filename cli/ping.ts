@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type TraceEvent } from "../mod.ts";
 import { interruptible } from "./failure.ts";
 import {
@@ -63,7 +63,7 @@ async function run(target: string, options: SharedOptions & { count: number }): 
     await call.eval("0");
     const first = performance.now() - begun;
     const { runtime, version, pid, platform } = con.interpreter;
-    print(`${target}: ${runtime} ${version} on ${platform}, process ${pid}\n`);
+    print(`${target} is ${runtime} ${version} on ${platform}, process ${pid}\n`);
     for (const [index, { what, at }] of stages.entries()) {
       const next = stages[index + 1];
       if (next) print(line(STAGES[what] ?? what, next.at - at));

@@ -9,6 +9,8 @@ import { columns, note } from "./terminal.ts";
 
 /** A bar is drawn again after so many milliseconds. */
 const INTERVAL = 100;
+/** Before so many milliseconds a rate tells nothing of the time that is left. */
+const FIRST = 1000;
 
 /** Shows progress until it is ended. */
 export interface ProgressBar {
@@ -41,7 +43,9 @@ class Bar implements ProgressBar {
     const now = performance.now();
     if (now - this.#drawn < INTERVAL) return;
     this.#drawn = now;
-    note(`\r\x1b[K${barLine(this.#name, progress, columns() - 1)}`);
+    const { rate, ...without } = progress;
+    const shown = now - this.#begun < FIRST ? without : { ...without, rate };
+    note(`\r\x1b[K${barLine(this.#name, shown, columns() - 1)}`);
   }
 
   done(): void {

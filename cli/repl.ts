@@ -6,7 +6,7 @@
 
 import { createInterface, type Interface } from "node:readline";
 import process from "node:process";
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { connect, type Connection, type ConnectOptions } from "../mod.ts";
 import { describeError, Exit, Interrupted, interruptible } from "./failure.ts";
 import { History } from "./repl_history.ts";
@@ -56,7 +56,14 @@ async function runPiped(target: string, options: ConnectOptions): Promise<void> 
         source = "";
         continue;
       }
-      const result = await language.run(con, source, signal);
+      let result;
+      try {
+        result = await language.run(con, source, signal);
+      } catch (error) {
+        const status = language.leaves(error);
+        if (status === undefined) throw error;
+        throw new Exit(status);
+      }
       if (result === "incomplete") continue;
       source = "";
       if (result.text !== undefined) print(result.text + "\n");
@@ -147,7 +154,8 @@ class Prompt {
       if (this.#left || this.#con !== con) return;
       this.#lost = reason;
       if (this.#running) return this.#running.abort(reason);
-      // Whoever waits for a line is told at once.
+      // Whoever waits for a line is told at once; what was typed of it is no answer to what comes.
+      this.#dropLine();
       note(`\r\x1b[K`);
       for (const next of this.#lines.splice(0)) next(null);
     });
@@ -186,7 +194,7 @@ class Prompt {
   async #loop(): Promise<void> {
     for (;;) {
       if (this.#lost && !await this.#reconnect()) throw new Exit(1);
-      const line = await this.#line(this.#source === "" ? "> " : "... ");
+      const line = await this.#line(this.#source === "" ? this.#language.prompt : "... ");
       if (this.#lost) continue;
       if (line === null) {
         note("\n");
@@ -220,6 +228,8 @@ class Prompt {
         this.#running = undefined;
         await this.#checkBusy();
       } else if (error !== this.#lost) {
+        const status = this.#language.leaves(error);
+        if (status !== undefined) throw new Exit(status);
         note(`${describeError(error).trimEnd()}\n`);
       }
     } finally {
@@ -233,18 +243,25 @@ class Prompt {
       this.#running.abort(new Interrupted());
       return;
     }
-    // What was typed is dropped with its line.
-    const reader = this.#reader as unknown as { line: string; cursor: number };
-    reader.line = "";
-    reader.cursor = 0;
+    this.#dropLine();
     if (this.#lines.length === 0) {
       this.#stopped = true;
       return;
     }
-    this.#source = "";
     note("\n");
-    this.#reader.setPrompt("> ");
+    if (this.#asking) {
+      this.#lines.shift()!("n");
+      return;
+    }
+    this.#source = "";
+    this.#reader.setPrompt(this.#language.prompt);
     this.#reader.prompt();
+  }
+
+  /** Forgets what was typed of a line. */
+  #dropLine(): void {
+    const reader = this.#reader as unknown as { line: string; cursor: number } | undefined;
+    if (reader) Object.assign(reader, { line: "", cursor: 0 });
   }
 
   /** A loop that never waits cannot be stopped from outside: then only the interpreter as a whole can be ended. */
@@ -291,6 +308,8 @@ class Prompt {
   }
 
   async #complete(line: string): Promise<[string[], string]> {
+    // Where nothing stands yet, Tab indents.
+    if (line.trim() === "") return [[`${line}    `], line];
     const found = this.#asking || this.#running ? undefined : lastPath(line);
     if (!found) return [[], line];
     const { path, part } = found;

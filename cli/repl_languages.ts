@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Connection } from "../mod.ts";
+import { type Connection, RemoteError } from "../mod.ts";
 import { prepare } from "./repl_source.ts";
 import { type Show, showWith } from "./shown_values.ts";
 
@@ -12,6 +12,8 @@ import { type Show, showWith } from "./shown_values.ts";
 export interface Language {
   /** Its name, for the history. */
   readonly name: string;
+  /** What stands before a line that begins something. */
+  readonly prompt: string;
   /**
    * Runs what was typed: its printed value, or `undefined` if it has none, or `"incomplete"` if more is to come. Calls are
    * ended by `signal`.
@@ -23,6 +25,8 @@ export interface Language {
   ): Promise<{ text: string | undefined } | "incomplete">;
   /** The names that an object has, or that there are; `path` is empty for the latter. One round trip. */
   names(con: Connection, path: string): Promise<string[]>;
+  /** The exit status, if an error is the language's way to leave its prompt. */
+  leaves(error: unknown): number | undefined;
 }
 
 /** The language of a connection's interpreter. */
@@ -46,6 +50,7 @@ export function lastPath(line: string): { path: string; part: string } | undefin
 
 class JavaScript implements Language {
   readonly name = "javascript";
+  readonly prompt = "> ";
   readonly #show: Show;
   readonly #declared = new Set<string>();
 
@@ -80,48 +85,71 @@ class JavaScript implements Language {
     if (path !== "") return names;
     return [...this.#declared, ...names, ...KEYWORDS];
   }
+
+  leaves(): undefined {}
 }
 
 const KEYWORDS =
   ("async await class const delete export false finally for function if import instanceof let new null return " +
     "switch this throw true try typeof undefined var void while yield").split(" ");
 
-/** Runs a statement as Python's own prompt does: a value is printed by its `repr` and kept as `_`. */
+/**
+ * Runs a statement as Python's own prompt does: a value is printed by its `repr` and kept as `_`.
+ *
+ * It is compiled under the name of the agent's own source, whose frames no stack shows.
+ */
 const PYTHON_START = `
-import codeop as _pushy_codeop, builtins as _pushy_builtins
-def _pushy_run(_pushy_source, _pushy_names=globals()):
-    try:
-        code = _pushy_codeop.compile_command(_pushy_source, "<pushy>", "single")
-    except (OverflowError, ValueError) as error:
-        raise SyntaxError(str(error))
-    if code is None:
-        return [False, None]
-    shown = []
-    import sys
-    before = sys.displayhook
-    def show(value):
-        if value is not None:
-            _pushy_builtins._ = value
-            shown.append(repr(value))
-    sys.displayhook = show
-    try:
-        exec(code, _pushy_names)
-    finally:
-        sys.displayhook = before
-    return [True, "\\n".join(shown) if shown else None]
-def _pushy_names_of(_pushy_path, _pushy_names=globals()):
-    if _pushy_path:
-        return dir(eval(_pushy_path, _pushy_names))
-    import keyword
-    return [n for n in list(_pushy_names) + dir(_pushy_builtins) + keyword.kwlist if not n.startswith("_pushy")]
+def _pushy_start(names):
+    import builtins, codeop, sys
+    compiler = codeop.CommandCompiler()
+    if sys.version_info >= (3, 8):
+        compiler.compiler.flags |= 0x2000
+    class Shown(list):
+        def __enter__(self):
+            self.before = sys.displayhook
+            sys.displayhook = self.show
+        def __exit__(self, *error):
+            sys.displayhook = self.before
+        def show(self, value):
+            if value is not None:
+                builtins._ = value
+                self.append(repr(value))
+        def result(self):
+            return [True, "\\n".join(self) if self else None]
+    async def finish(waiting, shown):
+        with shown:
+            await waiting
+        return shown.result()
+    def run(source):
+        try:
+            code = compiler(source, "<pushy>", "single")
+        except SyntaxError as error:
+            raise error.with_traceback(None)
+        except (OverflowError, ValueError) as error:
+            raise SyntaxError(str(error)) from None
+        if code is None:
+            return [False, None]
+        shown = Shown()
+        with shown:
+            waiting = eval(code, names)
+        return finish(waiting, shown) if code.co_flags & 0x80 else shown.result()
+    def names_of(path):
+        if path:
+            return dir(eval(path, names))
+        import keyword
+        return [n for n in list(names) + dir(builtins) + keyword.kwlist if not n.startswith("_pushy")]
+    return run, names_of
+_pushy_run, _pushy_names_of = _pushy_start(globals())
 `;
 
 class Python implements Language {
   readonly name = "python";
+  readonly prompt = ">>> ";
   readonly #started: Promise<void>;
 
   constructor(con: Connection) {
-    this.#started = con.execute(PYTHON_START).then(() => {});
+    const source = JSON.stringify(PYTHON_START);
+    this.#started = con.execute(`exec(compile(${source}, "pushy:agent", "exec"))`).then(() => {});
     // The first use tells of it.
     this.#started.catch(() => {});
   }
@@ -144,5 +172,12 @@ class Python implements Language {
     await this.#started;
     const names = con.eval("_pushy_names_of") as unknown as (path: string) => Promise<string[]>;
     return await names(path);
+  }
+  leaves(error: unknown): number | undefined {
+    if (!(error instanceof RemoteError) || error.type !== "SystemExit") return undefined;
+    const { code, message } = error as { code?: unknown; message: string };
+    if (typeof code === "number") return code;
+    // One with a reason is told, as any error is.
+    return message === "" || message === "None" ? 0 : undefined;
   }
 }

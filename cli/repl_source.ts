@@ -7,7 +7,7 @@
  * @module
  */
 
-import * as acorn from "acorn";
+import { acorn } from "./libraries.ts";
 
 /** Source in the parts that run one after the other. */
 export interface Prepared {

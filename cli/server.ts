@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command } from "commander";
+import { Command } from "./libraries.ts";
 import { Exit } from "./failure.ts";
 
 /** The command. What follows its name is the server's to read, `--help` too. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "./libraries.ts";
 import type { ConnectOptions, RuntimeName, TraceEvent } from "../mod.ts";
 import { ask, canAsk, note } from "./terminal.ts";
 
@@ -56,10 +56,34 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError("It is a whole number from 1.");
 }
 
+/**
+ * Puts the questions of an ssh client to the user. What has let somebody in once is not asked for again: a command may log
+ * in more than once, to copy files beside its connection.
+ */
+export class Questions {
+  readonly #answers = new Map<string, string>();
+  #trusted = false;
+
+  /** The answers so far were right. */
+  trust(): void {
+    this.#trusted = true;
+  }
+
+  /** The answer to a question, or `undefined` where the user breaks it off. */
+  async answer(message: string, echo: boolean): Promise<string | undefined> {
+    const known = this.#trusted ? this.#answers.get(message) : undefined;
+    if (known !== undefined) return known;
+    const answer = await ask(`${message.trimEnd()} `, echo);
+    if (answer !== undefined) this.#answers.set(message, answer);
+    return answer;
+  }
+}
+
 /** What `connect()` gets. It may ask for a password. */
 export async function connectOptions(
   target: string,
   shared: SharedOptions,
+  questions: Questions = new Questions(),
 ): Promise<ConnectOptions> {
   const transport = target.slice(0, target.indexOf(":"));
   const options: ConnectOptions = {
@@ -77,7 +101,7 @@ export async function connectOptions(
   if (password !== undefined && !target.startsWith("local:")) options.password = password;
   if (transport === "ssh" && canAsk()) {
     options.prompt = ({ message, echo, kind }: { message: string; echo: boolean; kind: string }) =>
-      ask(message.trimEnd() + " ", echo || kind === "hostkey");
+      questions.answer(message, echo || kind === "hostkey");
   }
   if (shared.verbose) options.trace = showEvent;
   return options;

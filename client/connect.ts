@@ -458,8 +458,11 @@ class Attempt {
       this.#platform === "unix" && this.#options.platform === undefined &&
       this.#command.length > 0 && WINDOWS_SHELL.test(said)
     ) throw new OnWindows();
-    if (status?.reason) throw status.reason;
-    const missing = status?.code === 127 ||
+    // A transport may have found the same out; it does not know what else there is.
+    const reason = status?.reason as Error & { stage?: string; code?: string } | undefined;
+    const absent = reason?.stage === "start" && reason.code === "ENOENT";
+    if (reason && !absent) throw reason;
+    const missing = absent || status?.code === 127 ||
       /not found|No such file/i.test(said) || (this.#platform === "windows" &&
         (status?.code === 9009 || /is not recognized as/.test(said)));
     const program = this.#command.length > 0

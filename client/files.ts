@@ -374,11 +374,8 @@ class Copy {
     } catch (error) {
       this.#ending.abort(error);
       await within(5000, tree.settled());
-      throw copyError(
-        this.#options.signal?.aborted ? this.#options.signal.reason : error,
-        name,
-        to,
-      );
+      this.#options.signal?.throwIfAborted();
+      throw copyError(error, name, to);
     } finally {
       if (!committed && !there && !resume) await this.#remove(base);
     }

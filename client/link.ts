@@ -206,6 +206,8 @@ export class Link {
       ? `The connection was lost: the remote process was ended by ${status.signal}`
       : status.reason
       ? `The connection was lost: ${status.reason.message}`
+      : status.code === null
+      ? "The connection was lost: the remote side ended it"
       : `The connection was lost: the remote process ended with exit status ${status.code}`;
     return new ConnectionLostError(text, {
       status: how ?? undefined,

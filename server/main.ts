@@ -10,7 +10,7 @@ import { run, type RunOptions } from "./run.ts";
 
 const HELP = `Serves a live interpreter to connect("daemon:host").
 
-  deno task server [options] [stdio]
+  pushy server [options] [stdio]              or: deno task server …
 
 By default it listens on port 10101 of 127.0.0.1, and lets in only the user that runs it.
 
@@ -46,6 +46,12 @@ What
 Each option may also come from the environment, as PUSHY_ and its name: PUSHY_PORT, PUSHY_TLS_CERT.
 The token may also be in PUSHY_TOKEN. A socket that systemd has opened is used by itself.
 The log goes to standard error, one JSON object a line.
+
+Examples:
+  pushy server
+  pushy server --unix ~/.pushy.sock --isolate --permissions '{"read":true}'
+  pushy server --hostname 0.0.0.0 --token-file token --tls-cert server.pem --tls-key server.key
+  pushy server --probe localhost
 `;
 
 const OPTIONS = {

@@ -90,10 +90,3 @@ Deno.test("it runs from a registry, without configuration, and downloads nothing
   assertEquals((await names("remote/http")).length, 1);
   assertEquals([await names("remote/https"), await names("npm")], [[], []]);
 });
-
-Deno.test("every block of code in the README runs as a test, or is marked", async () => {
-  const readme = await Deno.readTextFile(`${root}README.md`);
-  const blocks = [...readme.matchAll(/^```(.*)$/gm)].map((match) => match[1]!).filter(Boolean);
-  for (const block of blocks) assert(/^(ts|sh|ts ignore)$/.test(block), block);
-  assert(blocks.filter((block) => block === "ts").length >= 2);
-});

@@ -11,8 +11,8 @@
  * server has made for its user is found without being named. Any other host is reached over TLS, unless
  * `tls` is `false`; there is no way back from TLS to plain TCP that a server or somebody between could choose.
  *
- * Needs `--allow-net` for the host, or `--allow-read` and `--allow-write` for the socket's path; to find the token,
- * `--allow-read` for its file and `--allow-env=HOME,XDG_STATE_HOME`.
+ * Needs `--allow-net` for the host, or all of `--allow-net=unix:PATH`, `--allow-read` and `--allow-write` for a socket's
+ * path; to find the token, `--allow-read` for its file and `--allow-env=HOME,XDG_STATE_HOME`.
  *
  * @module
  */
@@ -57,6 +57,14 @@ export interface DaemonOptions extends PopenOptions {
   /** TLS, or `false` for none. Default: none on the loopback and on Unix sockets, else TLS. */
   tls?: DaemonTls | boolean;
 }
+
+/** The names of the options that this transport adds. */
+export const options: readonly string[] = [
+  "port",
+  "token",
+  "tokenFile",
+  "tls",
+] satisfies readonly (keyof DaemonOptions)[];
 
 /** How long a server may take to answer in the handshake, in ms, if the whole start may take longer. */
 const ANSWER_TIMEOUT = 10_000;

@@ -20,7 +20,9 @@ export interface LocalOptions extends PopenOptions {
 }
 
 /** The names of the options that this transport adds. */
-export const options: readonly string[] = ["closeTimeout"];
+export const options: readonly string[] = [
+  "closeTimeout",
+] satisfies readonly (keyof LocalOptions)[];
 
 /**
  * Starts `command` on this machine.

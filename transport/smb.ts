@@ -77,6 +77,22 @@ export interface SmbOptions extends PopenOptions {
   native?: boolean;
 }
 
+/** The names of the options that this transport adds. */
+export const options: readonly string[] = [
+  "username",
+  "password",
+  "domain",
+  "port",
+  "pipe",
+  "encrypt",
+  "guest",
+  "anonymous",
+  "minDialect",
+  "maxDialect",
+  "echoInterval",
+  "native",
+] satisfies readonly (keyof SmbOptions)[];
+
 /** What is known of a connection over SMB. */
 export interface SmbTransport extends BaseTransport {
   /** The dialect, the signatures and the cipher; `null` where Windows itself speaks SMB. */

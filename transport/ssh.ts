@@ -30,6 +30,25 @@ export type {
   UnknownHostKey,
 } from "./ssh/options.ts";
 
+/** The names of the options that this transport adds. */
+export const options: readonly string[] = [
+  "username",
+  "password",
+  "useNative",
+  "port",
+  "missingHostKeyPolicy",
+  "identityFile",
+  "privateKey",
+  "passphrase",
+  "agent",
+  "knownHosts",
+  "configFile",
+  "sshArgs",
+  "keepAlive",
+  "controlMaster",
+  "prompt",
+] satisfies readonly (keyof SshOptions)[];
+
 /**
  * Starts `command` on another machine.
  *

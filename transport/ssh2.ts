@@ -22,6 +22,7 @@ provideLibraries(
 
 export {
   type MissingHostKeyPolicy,
+  options,
   Popen,
   type PromptCallback,
   type SshOptions,

@@ -32,6 +32,18 @@ Deno.test("eval: an error has the remote stack and status 1", async () => {
   assertEquals(JSON.parse(json.stderr).error.type, "TypeError");
 });
 
+Deno.test({
+  name: "eval: a reader that has seen enough ends it, without a word",
+  ...requires("bash"),
+  fn: async () => {
+    const line =
+      `${PUSHY} eval local: "'x\\\\n'.repeat(1e6)" | head -n 1; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await new Deno.Command("bash", { args: ["-c", line] }).output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    assertEquals([text(stdout), text(stderr)], ["x\n141\n", ""]);
+  },
+});
+
 Deno.test("eval: what cannot be connected to says so, and has status 1", async () => {
   const { code, stderr } = await pushy(["eval", "local:", "--interpreter", "/no/such/deno", "1"]);
   assertEquals(code, 1);
@@ -58,7 +70,7 @@ Deno.test("a command line that means nothing has status 2, and says how it is us
 
 Deno.test("help has examples for every command, and the version is the package's", async () => {
   const { stdout } = await pushy(["--help"]);
-  for (const name of ["eval", "repl", "cp", "ping", "doctor", "completions"]) {
+  for (const name of ["eval", "repl", "cp", "ping", "doctor", "server", "completions"]) {
     assert(stdout.includes(name));
     assertMatch((await pushy([name, "--help"])).stdout, /Examples:\n {2}(source|pushy)/, name);
   }
@@ -81,6 +93,7 @@ Deno.test("verbose shows stages and frames, and no values", async () => {
 Deno.test("ping shows each stage, and the latency of calls", async () => {
   const { code, stdout } = await pushy(["ping", "local:", "--count", "5"]);
   assertEquals(code, 0);
+  assertMatch(stdout, /^local: is deno .*\n/);
   assertMatch(stdout, /start +[\d.]+ ms\n +agent answers +[\d.]+ ms\n +first result +[\d.]+ ms/);
   assertMatch(stdout, /5 calls: minimum [\d.]+ ms, median [\d.]+ ms, maximum [\d.]+ ms/);
 });
@@ -145,6 +158,54 @@ _pushy; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assertEquals(await complete("pushy", "eval", "--runtime", "p"), ["python"]);
   },
 });
+
+Deno.test({
+  name: "completions: fish completes commands, options, runtimes and targets",
+  ...requires("fish"),
+  fn: async () => {
+    const { stdout } = await pushy(["completions", "fish"]);
+    const complete = async (line: string) => {
+      const args = ["--no-config", "-c", `${stdout}\ncomplete -C '${line}'`];
+      const { stdout: out } = await new Deno.Command("fish", { args }).output();
+      return new TextDecoder().decode(out).split("\n").filter(Boolean).map((found) =>
+        found.split("\t")[0]
+      );
+    };
+    assertEquals(await complete("pushy d"), ["doctor"]);
+    assertEquals(await complete("pushy eval --j"), ["--json"]);
+    assertEquals(await complete("pushy eval --runtime p"), ["python"]);
+    assertEquals(await complete("pushy ping l"), ["local:"]);
+  },
+});
+
+for (const [shell, start] of [["bash", "bash --norc --noprofile"], ["zsh", "zsh -f"]] as const) {
+  Deno.test({
+    name: `completions: ${shell} completes at its prompt`,
+    ...requires("tmux", shell),
+    fn: async () => {
+      await using guard = leakGuard();
+      const { folder, env } = guard;
+      const { stdout } = await pushy(["completions", shell]);
+      const initial = shell === "zsh" ? "autoload -Uz compinit; compinit -u -D\n" : "";
+      await Deno.writeTextFile(`${folder}/script`, `${initial}${stdout}PS1='$ '\nclear\n`);
+      await using terminal = await Terminal.start(start, folder, { ...env, HOME: folder });
+      await terminal.line(`. '${folder}/script'`);
+      await terminal.until(/^\$$/);
+      await terminal.type("pushy do");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor$/m);
+      await terminal.type(shell === "bash" ? " lo" : "lo");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor local:$/m);
+      await terminal.type(" --runtime py");
+      await terminal.press("Tab");
+      await terminal.until(/^\$ pushy doctor local: --runtime python$/m);
+      await terminal.press("C-u");
+      await terminal.line("exit");
+      await terminal.until("[ended 0]");
+    },
+  });
+}
 
 Deno.test("server: serves until it is ended, and the other commands reach it", async () => {
   await using guard = leakGuard();

@@ -3,7 +3,7 @@ import { lastPath } from "../../cli/repl_languages.ts";
 import { prepare } from "../../cli/repl_source.ts";
 import { leakGuard } from "../support/leaks.ts";
 import { requires } from "../support/requirement.ts";
-import { PUSHY, pushy, Terminal } from "./terminal.ts";
+import { CLI, PUSHY, pushy, Terminal } from "./terminal.ts";
 
 /** A prompt of `pushy repl` in a terminal, its state in the test's folder. */
 async function prompt(
@@ -12,9 +12,11 @@ async function prompt(
 ): Promise<Terminal> {
   const state = { XDG_STATE_HOME: `${guard.folder}/state` };
   const terminal = await Terminal.start(command, guard.folder, { ...guard.env, ...state });
-  await terminal.until(/^>$/m);
+  await terminal.until(/^(>|>>>)$/m);
   return terminal;
 }
+
+const PYTHON = `${PUSHY} repl local: --runtime python`;
 
 async function leave(terminal: Terminal): Promise<void> {
   await terminal.press("C-d");
@@ -142,8 +144,37 @@ Deno.test({
     await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>$/);
     await terminal.line("Deno.kill(Deno.pid, 'SIGKILL')");
     await terminal.until(/Connect again\? \[Y\/n\]$/);
-    await terminal.line("n");
+    // Which means no.
+    await terminal.press("C-c");
     await terminal.until("[ended 1]");
+  },
+});
+
+Deno.test({
+  name: "repl: looks into a running daemon, and tells at once when that ends",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const path = `${guard.folder}/socket`;
+    const server = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", CLI, "server", "--unix", path],
+      env: { ...guard.env, XDG_STATE_HOME: guard.folder },
+      stderr: "piped",
+    }).spawn();
+    const log = server.stderr.getReader();
+    await log.read();
+    await using terminal = await prompt(guard, `${PUSHY} repl daemon:${path}`);
+    await terminal.line("globalThis.seen = Deno.pid");
+    await terminal.until(new RegExp(`^${server.pid}\\n>$`, "m"));
+    const other = await pushy(["repl", `daemon:${path}`], { stdin: "seen\n", env: guard.env });
+    assertEquals(other, { code: 0, stdout: `${server.pid}\n`, stderr: "" });
+    await terminal.type("half a li");
+    server.kill("SIGTERM");
+    await terminal.until(/shutting down[^]*\nConnect again\? \[Y\/n\]$/);
+    await terminal.press("C-d");
+    await terminal.until("[ended 1]");
+    while (!(await log.read()).done);
+    assertEquals((await server.status).code, 0);
   },
 });
 
@@ -188,13 +219,148 @@ Deno.test("repl: with piped input, values are printed one after the other", asyn
 });
 
 Deno.test({
-  name: "repl: Python, as at its own prompt",
+  name: "repl: Python in several lines, as at its own prompt",
+  ...requires("tmux", "python3"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard, PYTHON);
+    await terminal.line("def twice(x):");
+    await terminal.until(/^\.\.\.$/m);
+    // Tab indents where nothing stands yet.
+    await terminal.press("Tab");
+    await terminal.line("return x * 2");
+    await terminal.until(/^\.\.\. {5}return x \* 2\n\.\.\.$/m);
+    await terminal.press("Enter");
+    await terminal.line("twice('ab')");
+    await terminal.until(/^'abab'$/m);
+    await terminal.line("_ + 'c'");
+    await terminal.until(/^'ababc'$/m);
+    await terminal.line("print('pri' + 'nted')");
+    await terminal.until(/^printed\n>>>$/m);
+    await terminal.line("import asyncio");
+    await terminal.line("await asyncio.sleep(0.01, 'wait' + 'ed')");
+    await terminal.until(/^'waited'\n>>>$/m);
+    await terminal.line("y = await asyncio.sleep(0.01, 40)");
+    await terminal.line("y + 2");
+    await terminal.until(/^42\n>>>$/m);
+    await terminal.line("exit(3)");
+    await terminal.until("[ended 3]");
+  },
+});
+
+Deno.test({
+  name: "repl: Python's errors are told as at its own prompt",
+  ...requires("tmux", "python3"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard, PYTHON);
+    const trace = "Traceback \\(most recent call last\\):\\n";
+    const frame = '  File "<pushy>", line 1, in <module>\\n';
+    await terminal.line("1 / 0");
+    await terminal.until(
+      new RegExp(`^>>> 1 / 0\\n${trace}${frame}ZeroDivisionError: .*\\n>>>$`, "m"),
+    );
+    await terminal.line("for");
+    await terminal.until(
+      /^>>> for\n {2}File "<pushy>", line 1\n {4}for\n[ ^]*\n*SyntaxError: invalid syntax\n>>>$/m,
+    );
+    await terminal.line("input()");
+    await terminal.until(new RegExp(`${frame}EOFError: .*\\n>>>$`, "m"));
+    await terminal.line("import asyncio; await asyncio.sleep(0, 1 / 0)");
+    await terminal.until(new RegExp(`${trace}${frame}ZeroDivisionError: .*\\n>>>$`, "m"));
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Tab completes Python's names",
+  ...requires("tmux", "python3"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard, PYTHON);
+    await terminal.line("import os; wonderful = 1");
+    await terminal.until(/= 1\n>>>$/);
+    await terminal.type("wonderf");
+    await terminal.press("Tab");
+    await terminal.until(/^>>> wonderful$/m);
+    await terminal.type(" + len(os.path.basena");
+    await terminal.press("Tab");
+    await terminal.until(/^>>> wonderful \+ len\(os\.path\.basename$/m);
+    await terminal.line("('a/bcd'))");
+    await terminal.until(/^4\n>>>$/m);
+    await terminal.type("os.path.i");
+    await terminal.press("Tab");
+    await terminal.until(/^>>> os\.path\.is$/m);
+    await terminal.press("Tab");
+    await terminal.until(/isdir +isfile/);
+    await terminal.press("C-c");
+    await terminal.until(/^>>>$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Ctrl-C stops Python, also in a loop that never waits, and keeps the session",
+  ...requires("tmux", "python3"),
+  fn: async () => {
+    await using guard = leakGuard();
+    await using terminal = await prompt(guard, PYTHON);
+    await terminal.line("kept = 'still ' + 'here'");
+    await terminal.line("print('lo' + 'op'); exec('while True: pass')");
+    await terminal.until(/^loop$/m);
+    await terminal.press("C-c");
+    await terminal.until(/^Interrupted\n>>>$/m);
+    await terminal.line("import asyncio; print('wai' + 'ts'); await asyncio.sleep(1000)");
+    await terminal.until(/^waits$/m);
+    await terminal.press("C-c");
+    await terminal.until(/^Interrupted\n[^]*^Interrupted\n>>>$/m);
+    await terminal.type("this is not run");
+    await terminal.press("C-c");
+    await terminal.until(/^>>>$/m);
+    await terminal.line("kept");
+    await terminal.until(/^'still here'$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Python's end is told at once, can be made again, and the lines are kept",
+  ...requires("tmux", "python3"),
+  fn: async () => {
+    await using guard = leakGuard();
+    {
+      await using terminal = await prompt(guard, PYTHON);
+      await terminal.resize(60, 20);
+      await terminal.line("import os, threading");
+      await terminal.line("threading.Timer(0.2, os.kill, [os.getpid(), 9]).start()");
+      await terminal.until(/SIGKILL\nConnect again\? \[Y\/n\]$/);
+      await terminal.press("Enter");
+      await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>>>$/);
+      await terminal.line("6 * 7");
+      await terminal.until(/^42$/m);
+      await leave(terminal);
+    }
+    const path = `${guard.folder}/state/pushy/history_python`;
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    await using terminal = await prompt(guard, PYTHON);
+    await terminal.press("Up", "Enter");
+    await terminal.until(/^42$/m);
+    await leave(terminal);
+  },
+});
+
+Deno.test({
+  name: "repl: Python with piped input",
   ...requires("python3"),
   fn: async () => {
     const { code, stdout, stderr } = await pushy(["repl", "local:", "--runtime", "python"], {
       stdin: "x = 20\ndef f():\n    return x + 1\n\nf() * 2\n'text'\nNone\n",
     });
     assertEquals([code, stdout, stderr], [0, "42\n'text'\n", ""]);
+    const left = await pushy(["repl", "local:", "--runtime", "python"], {
+      stdin: "import sys\nsys.exit(4)\nprint('no')\n",
+    });
+    assertEquals(left, { code: 4, stdout: "", stderr: "" });
   },
 });
 

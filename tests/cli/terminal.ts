@@ -83,6 +83,11 @@ export class Terminal implements AsyncDisposable {
     return text.split("\n").map((line) => line.trimEnd()).join("\n").trimEnd();
   }
 
+  /** The same with escapes for colours, each line as wide as it was written. */
+  async coloured(): Promise<string> {
+    return (await this.#tmux("capture-pane", "-p", "-e")).trimEnd();
+  }
+
   /** Waits until the screen is as it should be. */
   async until(what: string | RegExp): Promise<string> {
     const end = performance.now() + LATE_MS;

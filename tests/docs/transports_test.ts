@@ -1,4 +1,5 @@
-import { assert } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { connect, type TransportModule } from "../../mod.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -28,5 +29,27 @@ for (const [path, name, heading] of TABLES) {
     for (const field of fields) {
       assert(new RegExp(`\`[^\`]*\\b${field}\\b[^\`]*\``).test(section), `${field} is missing`);
     }
+    for (const [, cell] of section.matchAll(/^\| (`[^|]*?) +\|/gm)) {
+      for (const option of cell!.match(/\w+/g)!) {
+        assert(fields.includes(option), `${option} is no option of ${name}`);
+      }
+    }
+  });
+}
+
+for (
+  const [name, path, declared] of [
+    ["local", "transport/local.ts", "LocalOptions"],
+    ["ssh", "transport/ssh/options.ts", "SshOptions"],
+    ["daemon", "transport/daemon.ts", "DaemonOptions"],
+    ["smb", "transport/smb.ts", "SmbOptions"],
+  ] as const
+) {
+  Deno.test(`${name}: has the options that it declares, and refuses a misspelt one`, async () => {
+    const module: TransportModule = await import(`../../transport/${name}.ts`);
+    assertEquals(module.options, await fieldsOf(path, declared));
+    const target = name === "local" ? "local:" : `${name}:127.0.0.1`;
+    const error = await assertRejects(() => connect(target, { prot: 1 }), TypeError);
+    assert(error.message.startsWith(`Cannot use option "prot"`), error.message);
   });
 }

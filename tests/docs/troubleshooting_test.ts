@@ -34,20 +34,38 @@ function literalAt(source: string, at: number): string | undefined {
   return text;
 }
 
+/** A variable of connect.ts, with which several messages begin. */
+const BEGINNING = 'Cannot connect to "…": ';
+
+/** How a message begins that is not written where its error is made, but in a table or a variable. */
+const ELSEWHERE =
+  /(?<!hint:\s*)["`](?=Cannot |There is no |The (?:connection|call|host key|ssh client|account|remote command) |The remote side (?:ended|closed|no longer)|\$\{target\} (?:did|and|has|does) )/g;
+
 /** Every text that an error of the project is made of. */
 async function messages(): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const folder of FOLDERS) {
     for await (const path of sources(`${ROOT}${folder}`)) {
-      const source = await Deno.readTextFile(path);
-      for (const match of source.matchAll(/new \w*(?:Error|Failure)\(\s*/g)) {
-        const text = literalAt(source, match.index + match[0].length);
+      const source = withoutComments(await Deno.readTextFile(path));
+      const places = [
+        ...source.matchAll(/new \w*(?:Error|Failure)\(\s*/g).map((match) =>
+          match.index + match[0].length
+        ),
+        ...source.matchAll(ELSEWHERE).map((match) => match.index),
+      ];
+      for (const place of places) {
+        const text = literalAt(source, place);
         // A text that is nothing but what is filled in is made of another.
         if (text && !/^[…\s.:]*$/.test(text)) found.set(text, path.slice(ROOT.length));
       }
     }
   }
+  found.delete(BEGINNING);
   return found;
+}
+
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
 }
 
 async function patterns(): Promise<{ text: string; pattern: RegExp }[]> {

@@ -40,7 +40,7 @@ export function describeFailure(
   return tlsFailure(error, place, tls);
 }
 
-const START = "start one there with `deno task server`, or name its port";
+const START = "start one there with `pushy server`, or name its port";
 
 function connectFailure(error: unknown, place: Place): ConnectionError {
   const where = showPlace(place);
@@ -53,9 +53,11 @@ function connectFailure(error: unknown, place: Place): ConnectionError {
       cause: error,
     });
   if (error instanceof Deno.errors.NotCapable) {
+    // What a name stands for may be another address than the name.
+    const asked = /Requires net access to "([^"]+)"/.exec(message)?.[1] ?? where;
     const hint = place.kind === "unix"
-      ? `run with --allow-read=${place.path} --allow-write=${place.path}`
-      : `run with --allow-net=${where}`;
+      ? `run with --allow-net=unix:${place.path} --allow-read=${place.path} --allow-write=${place.path}`
+      : `run with --allow-net=${asked}`;
     return fail(message, "NotCapable", hint);
   }
   if (place.kind === "unix") {

@@ -5,7 +5,7 @@
  */
 
 import { ConnectionError } from "../errors.ts";
-import { variable } from "./environment.ts";
+import { variable } from "../environment.ts";
 
 /**
  * Reads a file of secrets.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { variable } from "./environment.ts";
+import { variable } from "../environment.ts";
 import { readPrivateFile } from "./private_file.ts";
 
 /** A token, or the path of the file that has it. */

@@ -5,6 +5,7 @@
  */
 
 import { delimiter, join } from "node:path";
+import { variable } from "../environment.ts";
 import type { SshOptions } from "./options.ts";
 
 /** A client program, and whose command line it has. */
@@ -45,19 +46,27 @@ function kindOf(program: string): NativeClient["kind"] {
 }
 
 async function findClient(): Promise<NativeClient | undefined> {
-  const named = Deno.env.get("PUSHY_NATIVE_SSH");
+  const named = variable("PUSHY_NATIVE_SSH");
   if (named) return { program: named, kind: kindOf(named) };
   const suffix = Deno.build.os === "windows" ? ".exe" : "";
-  const folders = (Deno.env.get("PATH") ?? "").split(delimiter).filter((folder) => folder !== "");
+  const path = variable("PATH");
+  let hidden = path === undefined;
+  const folders = (path ?? "").split(delimiter).filter((folder) => folder !== "");
   for (const name of ["ssh", "plink"]) {
     for (const folder of folders) {
       const program = join(folder, name + suffix);
       try {
         if ((await Deno.stat(program)).isFile) return { program, kind: kindOf(program) };
-      } catch {
+      } catch (error) {
         // Not there, or not to be looked at: the next folder.
+        hidden ||= error instanceof Deno.errors.NotCapable;
       }
     }
+  }
+  // A program that this one may run, and not look for, is started by its name.
+  if (hidden) {
+    const { state } = await Deno.permissions.query({ name: "run", command: "ssh" });
+    if (state === "granted") return { program: "ssh", kind: "openssh" };
   }
   return undefined;
 }

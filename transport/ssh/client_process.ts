@@ -76,6 +76,8 @@ export class ClientProcess implements BaseTransport {
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
+      // Ctrl-C on the terminal is for this program, which may have more to say over the link.
+      detached: Deno.build.os !== "windows",
     }).spawn();
     // Deno's pipes are byte streams, which its types do not say.
     this.#reader = this.#child.stdout.getReader({ mode: "byob" });
