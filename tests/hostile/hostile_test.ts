@@ -1,0 +1,107 @@
+/**
+ * A hostile agent in the place of the real one, over every transport: what it tries is in `attempts.ts`.
+ */
+
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { type ConnectOptions, ProtocolError } from "../../mod.ts";
+import { How, Op } from "../../protocol/messages.ts";
+import { type Anything, type Row } from "../matrix.ts";
+import { type LeakGuard, leakGuard } from "../support/leaks.ts";
+import { checkAnswer, FLOODS, OFFENCES, type Order, TRESPASSES } from "./attempts.ts";
+import { hostilePlace, PLACES } from "./places.ts";
+
+/** A connection to the hostile agent, and an honest one of the same row beside it. */
+interface Places {
+  readonly row: Row;
+  readonly guard: LeakGuard;
+  reach(options?: ConnectOptions): Promise<Anything>;
+  readonly honest: Anything;
+}
+
+/** A test in each row, at whose end the honest connection is as it was. */
+function hostile(name: string, test: (places: Places) => Promise<void>): void {
+  for (const row of PLACES) {
+    Deno.test({
+      name: `${row.name}: ${name}`,
+      ignore: row.requirement.ignore,
+      async fn() {
+        await using guard = leakGuard({ grace: 3000 });
+        await using honest = await row.connect(guard);
+        const reach = await hostilePlace(row, guard);
+        await test({ row, guard, reach, honest });
+        assertEquals(await honest.eval("1 + 1"), 2);
+      },
+    });
+  }
+}
+
+const order = (...orders: Order[]) => JSON.stringify(orders);
+const failure = (promise: PromiseLike<unknown>) =>
+  promise.then(() => undefined, (error: unknown) => error);
+
+/** Nothing of a connection is left but the reason why it ended. */
+function assertEmpty(con: Anything, name: string): void {
+  const { pending, localRefs, remoteRefs } = con.stats;
+  assertEquals([pending, localRefs, remoteRefs], [0, 0, 0], name);
+}
+
+/** Does `work` for all, a few at a time; what fails is told with its name. */
+async function each<T>(
+  items: Record<string, T>,
+  work: (item: T, name: string) => Promise<void>,
+): Promise<void> {
+  const left = Object.entries(items);
+  const failed: string[] = [];
+  const one = async () => {
+    for (let next = left.shift(); next; next = left.shift()) {
+      const [name, item] = next;
+      await work(item, name).catch((error) => failed.push(`${name}: ${error.stack}`));
+    }
+  };
+  await Promise.all(Array.from({ length: 6 }, one));
+  assertEquals(failed, []);
+}
+
+hostile("what was not passed is not reached", async ({ reach }) => {
+  await using con = await reach();
+  for (const [name, { pass, tries }] of Object.entries(TRESPASSES)) {
+    const { value, untouched } = pass();
+    const answers = await con.globals.attack(order(...tries, { tell: true }), value);
+    for (const [index, answer] of JSON.parse(answers).entries()) {
+      checkAnswer(tries[index]!.try, answer, tries[index]!.gives);
+    }
+    untouched?.();
+    assertEquals(await con.globals.hello(), "hello", name);
+  }
+});
+
+hostile("who breaks the rules loses the connection, and only that", async ({ reach, row }) => {
+  // A login takes its time: a few of each kind.
+  const offences = Object.entries(OFFENCES).filter((_, i) =>
+    row.transport !== "ssh" || i % 8 === 0
+  );
+  await each(Object.fromEntries(offences), async ({ orders, pass = () => () => {} }, name) => {
+    await using con = await reach();
+    const waiting = failure(con.globals.wait());
+    const attack = failure(con.globals.attack(order(...orders), pass()));
+    const reason = await con.closed;
+    assertInstanceOf(reason, ProtocolError);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\x00-\x09\x0b-\x1f\x7f-\x9f]/.test(reason.message));
+    assertEquals([await waiting, await attack], [reason, reason]);
+    assertEmpty(con, name);
+  });
+});
+
+hostile("floods end at their limit", async ({ reach }) => {
+  const before = Deno.memoryUsage().rss;
+  await each(FLOODS, async ({ limits, say, pass = () => () => {} }, name) => {
+    await using con = await reach({ limits });
+    void failure(con.globals.attack(order({ orders: [{ say: [say] }] }), pass()));
+    const reason = await con.closed;
+    assertInstanceOf(reason, ProtocolError);
+    assertStringIncludes(reason.message, "limits.");
+    assertEmpty(con, name);
+  });
+  assert(Deno.memoryUsage().rss - before < 200 << 20);
+});
