@@ -17,8 +17,8 @@
  * { "tell": true }                               answers `attack` with the answers that were noted
  * ```
  *
- * In messages, `"$0"` is the number of what was passed first, `"-$0"` that number from the other side, and
- * `"$n"` counts the repetitions.
+ * In messages, `"$0"` is the number of what was passed first, `"-$0"` that number from the other side,
+ * `"$first"` the number of the first call that is tried, and `"$n"` counts the repetitions.
  */
 
 const HEAD = 12;
@@ -133,6 +133,7 @@ export class HostileAgent {
     if (name !== "attack") return;
     const [orders, ...passed] = form === 1 ? args.slice(1) : args;
     const names = Object.fromEntries(passed.map((tag, i) => [i, tag[1]]));
+    names.first = this.#calls + 1;
     this.#obey(JSON.parse(orders), names, id).catch(() => this.end());
   }
 
@@ -142,6 +143,8 @@ export class HostileAgent {
       if (order.orders) {
         for (let n = 1; n <= (order.repeat ?? Infinity) && !this.#over; n++) {
           await this.#obey(order.orders, { ...names, n }, call, noted);
+          // Whoever else lives in this process has a turn.
+          if (n % 100 === 0) await new Promise((resolve) => setTimeout(resolve));
         }
       } else if (order.try) {
         noted.push(await this.#attempt(order.try, names));

@@ -31,9 +31,9 @@ export type Order =
   }>
   | { repeat?: number; orders: Order[] };
 
-/** A call that the peer makes: `"-$0"` is what was passed to it. */
+/** A call that the peer makes: `"-$0"` is what was passed to it, `"$first"` the result of its first call. */
 export type Try = [
-  target: number | "-$0",
+  target: 0 | "-$0" | "$first",
   path: unknown,
   how: unknown,
   args?: unknown,
@@ -299,10 +299,10 @@ export const TRESPASSES: Record<string, Trespass> = {
     },
     tries: [
       { try: ["-$0", [], How.call, []], gives: {} },
-      { try: [1, ["method"], How.call, [1]], gives: { value: 2 } },
-      refuse(["secret"], How.get, [], 1),
-      refuse(["accessor"], How.get, [], 1),
-      refuse(["constructor", "constructor"], How.call, ["return 1"], 1),
+      { try: ["$first", ["method"], How.call, [1]], gives: { value: 2 } },
+      refuse(["secret"], How.get, [], "$first"),
+      refuse(["accessor"], How.get, [], "$first"),
+      refuse(["constructor", "constructor"], How.call, ["return 1"], "$first"),
     ],
   },
   "paths in its arguments": {
@@ -312,9 +312,13 @@ export const TRESPASSES: Record<string, Trespass> = {
     },
     tries: [
       { try: ["-$0", [], How.call, []], gives: {} },
-      ...[[1, ["secret"]], [1, ["constructor"]], [1, ["accessor"]], [1, ["_internal"]], [0, [
-        "globals",
-      ]]].map((path) => ({ try: ["-$0", [], How.call, [0, ["p", ...path]], 1] as Try })),
+      ...[
+        ["$first", ["secret"]],
+        ["$first", ["constructor"]],
+        ["$first", ["accessor"]],
+        ["$first", ["_internal"]],
+        [0, ["globals"]],
+      ].map((path) => ({ try: ["-$0", [], How.call, [0, ["p", ...path]], 1] as Try })),
     ],
   },
 };
@@ -427,9 +431,7 @@ export const OFFENCES: Record<string, Offence> = {
   "a repeated stream that is none": calling(["=", 0]),
   "a repetition of a value that is none": calling(["#", 7]),
   "more pings than it listens to": {
-    orders: Array.from({ length: 11 }, () => ({
-      say: Array.from({ length: 1000 }, (_, n) => [Op.ping, n]),
-    })),
+    orders: [{ deaf: true }, { orders: [{ text: [["[[14,0]", 1], [",[14,0]", 999], ["]", 1]] }] }],
   },
 };
 

@@ -10,10 +10,12 @@ const agent = new HostileAgent({
     new Promise((resolve, reject) =>
       process.stdout.write(bytes, (error) => error ? reject(error) : resolve())
     ),
-  deafen: () => process.stdin.pause(),
+  // Behind a daemon of SSH nobody can end what does not look: so it ends by itself.
+  deafen() {
+    process.stdin.pause();
+    setTimeout(() => process.exit(0), 2000);
+  },
 });
 process.stdin.on("data", (bytes) => agent.receive(bytes));
 process.stdin.on("end", () => process.exit(0));
 process.stdout.on("error", () => process.exit(1));
-// Also where it is deaf, it stays until somebody ends it.
-setInterval(() => {}, 1000);
