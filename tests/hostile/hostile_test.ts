@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { type ConnectOptions, ProtocolError } from "../../mod.ts";
 import { How, Op } from "../../protocol/messages.ts";
-import { type Anything, type Row } from "../matrix.ts";
+import type { Anything, Row } from "../matrix.ts";
 import { type LeakGuard, leakGuard } from "../support/leaks.ts";
 import { checkAnswer, FLOODS, OFFENCES, type Order, TRESPASSES } from "./attempts.ts";
 import { hostilePlace, PLACES } from "./places.ts";
