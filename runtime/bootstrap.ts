@@ -8,7 +8,7 @@
  * @module
  */
 
-import { printable } from "../protocol/text.ts";
+import { printable, shorten } from "../protocol/text.ts";
 import type { Runtime, StartOptions } from "./runtimes.ts";
 
 /** The version of the protocol. */
@@ -192,12 +192,30 @@ export class BannerReader {
       );
     }
     try {
-      this.banner = JSON.parse(line.slice(line.indexOf(" ") + 1));
+      this.banner = readBanner(JSON.parse(line.slice(line.indexOf(" ") + 1)));
     } catch (cause) {
       throw new RangeError("its agent introduced itself in a way that cannot be read", { cause });
     }
     return true;
   }
+}
+
+/** Only what a banner has, of the types that it has them in, and fit to be shown. */
+function readBanner(said: Record<string, unknown>): Banner {
+  const text = (name: string) => {
+    const value = said[name];
+    if (typeof value !== "string") throw new TypeError(`${name} is no text`);
+    return shorten(printable(value).replace(/\s+/g, " "), 100);
+  };
+  const pid = said.pid;
+  if (!Number.isSafeInteger(pid)) throw new TypeError("pid is no number");
+  return {
+    runtime: text("runtime"),
+    version: text("version"),
+    pid: pid as number,
+    platform: text("platform"),
+    ...(said.threads === true ? { threads: true } : {}),
+  };
 }
 
 function indexOf(bytes: Uint8Array, mark: Uint8Array): number {
