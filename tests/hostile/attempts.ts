@@ -198,9 +198,33 @@ export const TRESPASSES: Record<string, Trespass> = {
     pass: () => ({ value: new Headers({ authorization: "secret" }) }),
     tries: [refuse(["get"], How.call, ["authorization"]), refuse([], How.iterate)],
   },
-  "a promise": {
-    pass: () => ({ value: new Promise(() => {}) }),
-    tries: [refuse(["then"], How.call), refuse(["catch"], How.call)],
+  "a promise: what becomes of it can be learned": {
+    pass: () => ({ value: Promise.resolve("settled") }),
+    tries: [
+      allow([], How.get, [], { value: "settled" }),
+      refuse(["then"], How.call),
+      refuse(["catch"], How.call),
+    ],
+  },
+  "an object with an iterator of its own": {
+    pass: () => ({
+      value: new ByRef({
+        secret: 1,
+        *[Symbol.iterator]() {
+          yield 1;
+        },
+      }, {}),
+    }),
+    tries: [allow([], How.iterate, [], {}), refuse(["secret"], How.get)],
+  },
+  "an array whose fields were opened": {
+    pass: () => ({ value: new ByRef(["open"], { fields: true }) }),
+    tries: [
+      allow([], How.iterate, [], {}),
+      allow(["0"], How.get, [], { value: "open" }),
+      refuse(["join"], How.call),
+      refuse(["push"], How.call, [1]),
+    ],
   },
   "a function: it can be called, and is no door to anything": {
     pass: () => ({
