@@ -272,7 +272,7 @@ export const TRESPASSES: Record<string, Trespass> = {
   },
   "fields that were opened to be written": {
     pass: () => {
-      const object: Record<string, unknown> = { a: 1 };
+      const object: Record<string, unknown> = { a: 1, b: 2 };
       const untouched = () => {
         assertEquals(object, { a: 5 });
         assertEquals(Object.getPrototypeOf(object), Object.prototype);
@@ -282,6 +282,8 @@ export const TRESPASSES: Record<string, Trespass> = {
     },
     tries: [
       allow(["a"], How.set, [5], {}),
+      allow(["b"], How.delete, [], {}),
+      refuse(["toString"], How.delete),
       refuse(["a"], How.get),
       refuse(["toString"], How.set, [1]),
       refuse(["__proto__"], How.set, [{ polluted: true }]),
