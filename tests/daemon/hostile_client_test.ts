@@ -12,16 +12,30 @@ import { bytesOf } from "../hostile/agent.mjs";
 import { FLOODS, OFFENCES, type Order } from "../hostile/attempts.ts";
 import { leakGuard } from "../support/leaks.ts";
 import { requires } from "../support/requirement.ts";
-import {
-  type Certificates,
-  type Daemon,
-  daemon,
-  Home,
-  makeCertificates,
-  reach,
-} from "./servers.ts";
+import { type Daemon, daemon, Home, makeCertificates, reach } from "./servers.ts";
 
 const TOKEN = "the token";
+
+/** PEM texts. */
+interface Certificates {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+let made: Promise<Certificates> | undefined;
+
+/** Made once: it takes its time. */
+function certificatesOnce(): Promise<Certificates> {
+  return made ??= (async () => {
+    await using home = new Home();
+    const paths = await makeCertificates(home.folder);
+    const [ca, cert, key] = await Promise.all(
+      [paths.ca, paths.cert, paths.key].map((path) => Deno.readTextFile(path)),
+    );
+    return { ca: ca!, cert: cert!, key: key! };
+  })();
+}
 
 /** A kind of address. */
 interface Kind {
@@ -44,10 +58,8 @@ const KINDS: readonly Kind[] = [
     name: "tls",
     ignore: requires("openssl").ignore,
     run: (_home, { cert, key } = NONE) => ({ token: TOKEN, tls: { cert, key } }),
-    dial: async ({ port }, _home, { ca } = NONE) => {
-      const caCerts = [await Deno.readTextFile(ca)];
-      return await Deno.connectTls({ hostname: "localhost", port, caCerts });
-    },
+    dial: ({ port }, _home, { ca } = NONE) =>
+      Deno.connectTls({ hostname: "localhost", port, caCerts: [ca] }),
     reach: ({ port }, _home, { ca } = NONE) => [port, { token: TOKEN, tls: { caCerts: ca } }],
   },
   {
@@ -132,7 +144,7 @@ function attack(name: string, options: RunOptions, test: (scene: Scene) => Promi
       async fn() {
         await using _guard = leakGuard({ grace: 3000 });
         await using home = new Home();
-        const certificates = kind.name === "tls" ? await makeCertificates(home.folder) : undefined;
+        const certificates = kind.name === "tls" ? await certificatesOnce() : undefined;
         await using server = await daemon({ ...kind.run(home, certificates), ...options });
         const [where, how] = kind.reach(server, home, certificates);
         await using honest = await reach(
