@@ -360,7 +360,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
         "remote",
         remotePath,
         options,
-        (narrow) => transport.getfile!(remotePath, localPath, narrow),
+        (narrow) => this.#held(transport.getfile!(remotePath, localPath, narrow)),
       );
     }
     await copyFiles(this.#remoteSide(), remotePath, localSide(), localPath, options);
@@ -378,10 +378,21 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
         "local",
         localPath,
         options,
-        (narrow) => transport.putfile!(localPath, remotePath, narrow),
+        (narrow) => this.#held(transport.putfile!(localPath, remotePath, narrow)),
       );
     }
     await copyFiles(localSide(), localPath, this.#remoteSide(), remotePath, options);
+  }
+
+  /** Holds the program for as long as the transport does something that the session knows nothing of. */
+  async #held<T>(work: Promise<T>): Promise<T> {
+    const { session } = this.#parts;
+    session.waiting(true);
+    try {
+      return await work;
+    } finally {
+      session.waiting(false);
+    }
   }
 
   #remoteSide(): Side {

@@ -183,7 +183,10 @@ export async function pumpIterator(iterator: AnyIterator, out: Outflow): Promise
   let batch: unknown[] = [];
   let unsendable = false;
   const send = async () => {
-    if (batch.length === 0 || out.over) return;
+    if (batch.length === 0) return;
+    // What was sent while the iterator made itself waited for may have used the credit up.
+    if (!out.ready) await out.whenReady();
+    if (out.over) return;
     const items = batch;
     batch = [];
     let size: number;

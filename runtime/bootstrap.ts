@@ -8,7 +8,7 @@
  * @module
  */
 
-import { printable } from "../protocol/text.ts";
+import { printable, shorten } from "../protocol/text.ts";
 import type { Runtime, StartOptions } from "./runtimes.ts";
 
 /** The version of the protocol. */
@@ -191,13 +191,33 @@ export class BannerReader {
         `its agent speaks version ${line.slice(0, 20)} of the protocol, not ${VERSION}`,
       );
     }
-    try {
-      this.banner = JSON.parse(line.slice(line.indexOf(" ") + 1));
-    } catch (cause) {
-      throw new RangeError("its agent introduced itself in a way that cannot be read", { cause });
-    }
-    return true;
+    this.banner = readBanner(line.slice(line.indexOf(" ") + 1));
+    if (this.banner) return true;
+    throw new RangeError("its agent introduced itself in a way that cannot be read");
   }
+}
+
+/** Only what a banner has, of the types that it has them in, and fit to be shown; else nothing. */
+function readBanner(json: string): Banner | undefined {
+  let said: Record<string, unknown> | null;
+  try {
+    said = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  const { runtime, version, pid, platform, threads } = said ?? {};
+  const texts = [runtime, version, platform];
+  if (!texts.every((text) => typeof text === "string") || !Number.isSafeInteger(pid)) {
+    return undefined;
+  }
+  const shown = (text: unknown) => shorten(printable(text as string).replace(/\s+/g, " "), 100);
+  return {
+    runtime: shown(runtime),
+    version: shown(version),
+    pid: pid as number,
+    platform: shown(platform),
+    ...(threads === true ? { threads } : {}),
+  };
 }
 
 function indexOf(bytes: Uint8Array, mark: Uint8Array): number {

@@ -21,7 +21,7 @@ import {
 } from "../mod.ts";
 import { Popen as openLocal } from "../transport/local.ts";
 import { SAMBA_MISSING } from "./smb/samba.ts";
-import { type Addresses, startDaemons } from "./support/daemons.ts";
+import { type Addresses, type AllAddresses, startDaemons } from "./support/daemons.ts";
 import { type LeakGuard, leakGuard } from "./support/leaks.ts";
 import { findProgram, type ProgramName } from "./support/programs.ts";
 import { type Requirement, requires, requiresAll, requiresThat } from "./support/requirement.ts";
@@ -51,8 +51,12 @@ export interface Row {
   readonly requirement: Requirement;
   /** What it lacks, with the reason. */
   readonly lacks?: Partial<Record<Feature, string>>;
-  /** Connects; the remote side has the guard's environment. */
-  connect(guard: LeakGuard, options?: ConnectOptions): Promise<TestConnection>;
+  /** Connects; the remote side has the guard's environment. `servers`: other ones than {@linkcode SERVERS}. */
+  connect(
+    guard: LeakGuard,
+    options?: ConnectOptions,
+    servers?: Addresses,
+  ): Promise<TestConnection>;
 }
 
 /** What remote code makes has no types in these tests: they are written for what happens at run time. */
@@ -92,8 +96,8 @@ function local(
   };
 }
 
-// Before any test, so that no test is said to have left them behind.
-const daemons = await startDaemons();
+/** The servers of the rows. Started before any test, so that no test is said to have left them behind. */
+export const SERVERS: AllAddresses = await startDaemons();
 
 function daemon(
   name: string,
@@ -111,8 +115,8 @@ function daemon(
       "inherited descriptors": "they are the server's own",
       ...lacks,
     },
-    connect(_guard, options = {}) {
-      const [target, more] = where(daemons);
+    connect(_guard, options = {}, servers = SERVERS) {
+      const [target, more] = where(servers);
       return connect(target, { stderr: "null", ...more, ...options });
     },
   };
@@ -133,13 +137,13 @@ function ssh(
       ...runtime === "python" ? { javascript: "it runs Python" } : { python: "it runs JavaScript" },
       "same files": "a copy goes over SFTP, whose own tests are beside its transport",
     },
-    connect: (guard, options = {}) =>
-      connect(`ssh:127.0.0.1:${daemons.ssh!.port}`, {
+    connect: (guard, options = {}, { ssh } = SERVERS) =>
+      connect(`ssh:127.0.0.1:${ssh!.port}`, {
         runtime,
         interpreter: runtime === "deno" ? Deno.execPath() : findProgram(programs[0]!),
         useNative,
-        identityFile: daemons.ssh!.key,
-        knownHosts: daemons.ssh!.knownHosts,
+        identityFile: ssh!.key,
+        knownHosts: ssh!.knownHosts,
         agent: false,
         configFile: "none",
         stderr: "null",

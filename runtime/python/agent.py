@@ -2992,6 +2992,8 @@ class Pump(Outflow):
         self.most = 1
         self.active = False
         self.finished = False
+        self.held = False
+        self.last = None
         self.asynchronous = hasattr(iterator, "__anext__")
         self.wakeup = None
         self.changed()
@@ -3012,8 +3014,11 @@ class Pump(Outflow):
                 rouse()
 
     def send(self):
-        """Sends what has been gathered."""
+        """Sends what has been gathered, unless what lay here for a moment has used up the credit meanwhile."""
         with self.send_lock:
+            self.held = self.credit <= 0 or self.stopped
+            if self.held:
+                return
             items = []
             while self.batch:
                 items.append(self.batch.popleft())
@@ -3042,7 +3047,11 @@ class Pump(Outflow):
         sent = 0
         pumps.add(self)
         try:
-            while self.credit > 0 and not self.stopped and sent < 64:
+            if self.batch:
+                self.send()
+            if self.last:
+                self.close(*self.last)
+            while not self.last and self.credit > 0 and not self.stopped and sent < 64:
                 if ready:
                     most = self.most
                     items = list(islice(self.iterator, most))
@@ -3072,13 +3081,17 @@ class Pump(Outflow):
     def close(self, failed, value):
         if self.finished:
             return
-        self.finished = True
         try:
             if self.stopped and hasattr(self.iterator, "close") and type(self.iterator).__name__ == "generator":
                 self.iterator.close()
             self.send()
         except BaseException as error:
             failed, value = True, error
+        if self.batch and not self.stopped:
+            # The last items wait for credit, and the end for them.
+            self.last = (failed, value)
+            return
+        self.finished = True
         self.end(failed, value)
         flush()
 
@@ -3087,11 +3100,11 @@ class Pump(Outflow):
         try:
             while not self.stopped:
                 if self.credit <= 0:
-                    event = sys.modules["asyncio"].Event()
-                    self.wakeup = event.set
-                    if self.credit <= 0 and not self.stopped:
-                        await event.wait()
-                    self.wakeup = None
+                    await self.credited()
+                    continue
+                if self.held:
+                    self.send()
+                    flush()
                     continue
                 self.batch.append(await iterator.__anext__())
                 if len(self.batch) >= self.most:
@@ -3107,6 +3120,17 @@ class Pump(Outflow):
             self.close(False, None)
         except BaseException as error:
             self.close(True, error)
+        while not self.finished:
+            await self.credited()
+            self.close(*self.last)
+
+    async def credited(self):
+        """Waits until there is credit, or the reader has stopped."""
+        event = sys.modules["asyncio"].Event()
+        self.wakeup = event.set
+        if self.credit <= 0 and not self.stopped:
+            await event.wait()
+        self.wakeup = None
 
     def send_soon(self):
         attempt(self.send)

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Pair, turn } from "./pair.ts";
+import { turn } from "./pair.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -46,9 +46,45 @@ const bytesOf = (n: number) =>
     },
   });
 
+/** The same, for an agent that is told in JavaScript, or in Python. */
+export const CONVERSATION = {
+  javascript: `({
+    join: (...parts) => parts.join("/"),
+    echo: (value) => value,
+    call: (f, ...args) => f(...args),
+    big: (n) => new Uint8Array(n).fill(7),
+    object: new class Thing { n = 1 },
+    fail: () => { throw new TypeError("no") },
+    *count(to) { for (let i = 0; i < to; i++) yield i },
+    drain: async (stream) => { let n = 0; for await (const bytes of stream) n += bytes.length; return n },
+    wait: (signal) => signal.aborted ? signal.reason
+      : new Promise((resolve) => signal.addEventListener("abort", () => resolve(signal.reason))),
+  })`,
+  python: `
+class Thing:
+    n = 1
+object = Thing()
+def join(*parts): return "/".join(parts)
+def echo(value): return value
+def call(f, *args): return f(*args)
+def big(n): return bytes(n)
+def fail(): raise TypeError("no")
+def count(to): yield from range(to)
+def drain(stream): return len(stream.read())
+def wait(signal):
+    signal.wait()
+    return "stop"
+`,
+};
+
+/** Who holds a conversation: with what the other side offers. */
+export interface Conversing {
+  readonly root: Any;
+  readonly client: { ping(): Promise<unknown> };
+}
+
 /** Holds the conversation; gives the promises of all that was asked for. */
-export function converse(pair: Pair): Promise<unknown>[] {
-  const { root } = pair;
+export function converse({ root, client }: Conversing): Promise<unknown>[] {
   const controller = new AbortController();
   const iterate = async () => {
     let sum = 0;
@@ -99,7 +135,7 @@ export function converse(pair: Pair): Promise<unknown>[] {
     write(),
     signal(),
     own(),
-    pair.client.ping(),
+    client.ping(),
   ];
 }
 

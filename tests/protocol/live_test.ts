@@ -373,6 +373,28 @@ Deno.test("break runs the finally of the other side, before the loop is left", a
   assertEquals(pair.client.openChannels + pair.agent.openChannels, 0);
 });
 
+Deno.test("an iterator that makes itself waited for does not send beyond its credit", async () => {
+  const ready = Promise.withResolvers<void>();
+  await using pair = new Pair({
+    async *large() {
+      yield "small";
+      yield "a".repeat(40_000);
+      // What was gathered leaves meanwhile, and takes all the credit.
+      await ready.promise;
+      yield "b".repeat(40_000);
+      yield "c".repeat(40_000);
+    },
+  });
+  const iterator = pair.root.large()[Symbol.asyncIterator]();
+  assertEquals((await iterator.next()).value, "small");
+  await pair.fence();
+  ready.resolve();
+  await pair.fence();
+  const rest: number[] = [];
+  for await (const text of { [Symbol.asyncIterator]: () => iterator }) rest.push(text.length);
+  assertEquals(rest, [40_000, 40_000, 40_000]);
+});
+
 Deno.test("the error of an iterator arrives at its item", async () => {
   const plain = makeRoot();
   await using pair = new Pair(plain);

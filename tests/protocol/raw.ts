@@ -85,10 +85,10 @@ export class RawPeer {
     this.#acknowledge = count;
   }
 
-  /** The messages of one kind that came, after the session has had its turns. */
-  async heard(op: number): Promise<(Message & unknown[])[]> {
+  /** The messages of some kinds that came, after the session has had its turns. */
+  async heard(...ops: number[]): Promise<(Message & unknown[])[]> {
     for (let i = 0; i < 5; i++) await turn();
-    return this.received.filter((message) => message[0] === op);
+    return this.received.filter((message) => ops.includes(message[0]));
   }
 
   /** Passes `value` to this peer as the argument of a call; gives what stands for it on the wire. */

@@ -206,6 +206,41 @@ for (const { path, version, pypy } of PYTHONS) {
 const ignore = PYTHON === undefined;
 
 Deno.test({
+  name: "python: an iterator that makes itself waited for does not send beyond its credit",
+  ignore: PYTHON === undefined,
+  fn: async () => {
+    await using py: Connection<"python"> = await python();
+    await py.execute(`
+import time
+def large(pause):
+    yield "small"
+    yield "a" * 9000
+    pause()  # What was gathered leaves meanwhile, and takes all the credit.
+    yield "b" * 9000
+    yield "c" * 9000
+async def large_async(pause):
+    for item in large(lambda: None):
+        if item[0] == "b":
+            await pause()
+        yield item
+async def pause_async():
+    import asyncio
+    await asyncio.sleep(0.1)
+`);
+    const pauses = { large: "lambda: time.sleep(0.1)", large_async: "pause_async" };
+    for (const [large, pause] of Object.entries(pauses)) {
+      const items: string[] = [];
+      const iterator = (await py.eval(`${large}(${pause})`) as Any)[Symbol.asyncIterator]();
+      items.push((await iterator.next()).value);
+      // By then all has been made that may be, and nothing more was asked for.
+      await py.eval("time.sleep(0.2)");
+      for await (const item of { [Symbol.asyncIterator]: () => iterator }) items.push(item);
+      assertEquals(items.map((item) => item.length), [5, 9000, 9000, 9000], large);
+    }
+  },
+});
+
+Deno.test({
   name: "Python: modules, kwargs, classes, operators, items",
   ignore,
   fn: async () => {

@@ -9,6 +9,7 @@
 
 import { run } from "../../server/run.ts";
 import { makeCertificates } from "../daemon/servers.ts";
+import { listenHostile } from "../hostile/listeners.ts";
 import { PASSWORD, Samba, SAMBA_MISSING, USER } from "../smb/samba.ts";
 import { startSshd } from "../ssh/servers.ts";
 import { findProgram } from "./programs.ts";
@@ -22,14 +23,24 @@ export interface Addresses {
   readonly tls?: { readonly port: number; readonly ca: string };
   /** The socket of a server whose clients have an interpreter each. */
   readonly unix: string;
-  /** Samba's port, and who may log in, where it is installed and the user is root. */
-  readonly smb?: { readonly port: number; readonly username: string; readonly password: string };
+  /** Samba's port and pipe, and who may log in, where it is installed and the user is root. */
+  readonly smb?: {
+    readonly port: number;
+    readonly username: string;
+    readonly password: string;
+    readonly pipe: string;
+  };
   /** OpenSSH's port and what this user logs in with, where it is installed. */
   readonly ssh?: { readonly port: number; readonly key: string; readonly knownHosts: string };
 }
 
+/** The same, and what means no good at addresses of the same kinds. */
+export interface AllAddresses extends Addresses {
+  readonly hostile: Addresses;
+}
+
 /** Starts the process, and resolves once all servers listen. */
-export async function startDaemons(): Promise<Addresses> {
+export async function startDaemons(): Promise<AllAddresses> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-config", new URL(import.meta.url).href],
     stdin: "piped",
@@ -60,23 +71,31 @@ async function main(): Promise<void> {
   const unix = `${folder}/pushy.sock`;
   servers.use(await run({ unix, isolate: "process", ...common }));
   let tls: Addresses["tls"];
+  let certificates: { cert: string; key: string; ca: string } | undefined;
   if (findProgram("openssl")) {
-    const { ca, cert, key } = await makeCertificates(folder);
+    const { ca, cert, key } = certificates = await makeCertificates(folder);
     tls = { port: await portOf({ port: 0, token, tls: { cert, key }, ...common }), ca };
   }
   let smb: Addresses["smb"];
+  let sambaFolder: string | undefined;
   if (SAMBA_MISSING === undefined) {
     const samba = servers.use(await Samba.start({ silent: true }));
-    const sambaFolder = samba.socket.slice(0, samba.socket.lastIndexOf("/"));
+    sambaFolder = samba.socket.slice(0, samba.socket.lastIndexOf("/"));
     servers.use(await run({ pipe: "pushy", sambaFolder, ...common }));
-    smb = { port: samba.port, username: USER, password: PASSWORD };
+    smb = { port: samba.port, username: USER, password: PASSWORD, pipe: "pushy" };
   }
   let ssh: Addresses["ssh"];
   if (findProgram("sshd") && findProgram("ssh-keygen")) {
     const { port, key, knownHosts } = servers.use(await startSshd());
     ssh = { port, key, knownHosts };
   }
-  const addresses: Addresses = { token, tcp, tls, unix, smb, ssh };
+  const listening = servers.use(await listenHostile({ folder, token, certificates, sambaFolder }));
+  const hostile: Addresses = {
+    ...{ token, ssh, tcp: listening.tcp, unix: listening.unix },
+    tls: tls && { ...tls, port: listening.tls! },
+    smb: smb && { ...smb, pipe: listening.pipe! },
+  };
+  const addresses: AllAddresses = { token, tcp, tls, unix, smb, ssh, hostile };
   await Deno.stdout.write(new TextEncoder().encode(`${JSON.stringify(addresses)}\n`));
   while (await Deno.stdin.read(new Uint8Array(64)) !== null);
 }

@@ -216,10 +216,7 @@ export class ClientProcess implements BaseTransport {
     const drained = Promise.resolve().then(() => this.#drain());
     for (const [signal, wait] of [["SIGTERM", GRACE], ["SIGKILL", FORCE]] as const) {
       if (await endsWithin(exit, wait)) break;
-      if (!this.#exited) {
-        this.#forced = signal;
-        this.#child.kill(signal);
-      }
+      if (!this.#exited) this.#force(signal);
     }
     await this.#start.files?.close();
     await exit;
@@ -227,6 +224,15 @@ export class ClientProcess implements BaseTransport {
     await drained;
     await inputEnd;
     return await this.status;
+  }
+
+  #force(signal: "SIGTERM" | "SIGKILL"): void {
+    try {
+      this.#child.kill(signal);
+      this.#forced = signal;
+    } catch {
+      // It has just exited: its status is about to be told.
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
