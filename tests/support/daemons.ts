@@ -10,7 +10,7 @@
 import { run } from "../../server/run.ts";
 import { makeCertificates } from "../daemon/servers.ts";
 import { PASSWORD, Samba, SAMBA_MISSING, USER } from "../smb/samba.ts";
-import { startSshd } from "../ssh/servers.ts";
+import { QUICK_LOGIN, startSshd } from "../ssh/servers.ts";
 import { findProgram } from "./programs.ts";
 
 /** Where the servers are. */
@@ -73,7 +73,7 @@ async function main(): Promise<void> {
   }
   let ssh: Addresses["ssh"];
   if (findProgram("sshd") && findProgram("ssh-keygen")) {
-    const { port, key, knownHosts } = servers.use(await startSshd());
+    const { port, key, knownHosts } = servers.use(await startSshd(QUICK_LOGIN));
     ssh = { port, key, knownHosts };
   }
   const addresses: Addresses = { token, tcp, tls, unix, smb, ssh };
