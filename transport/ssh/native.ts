@@ -13,6 +13,7 @@ import { ClientProcess } from "./client_process.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 import { guarded, shareConnection } from "./control_master.ts";
 import { explainEnd } from "./failures.ts";
+import { fileCipherArgs } from "./file_cipher.ts";
 import type { NativeClient } from "./choice.ts";
 import { RemoteFiles } from "./remote_files.ts";
 import { startPlink } from "./plink.ts";
@@ -94,7 +95,13 @@ async function startOpenSsh(
     shown: "subsystem" in request ? request.subsystem : request.shown,
   };
   if (!options.controlMaster) {
-    return await runClient(program, [...connection, ...words], options, { ...about, files });
+    const cipher = "subsystem" in request
+      ? await fileCipherArgs(program, connection, target.host)
+      : [];
+    return await runClient(program, [...cipher, ...connection, ...words], options, {
+      ...about,
+      files,
+    });
   }
   const shared = await shareConnection(
     program,
