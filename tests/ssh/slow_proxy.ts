@@ -12,6 +12,10 @@ export interface SlowProxy extends AsyncDisposable {
    * each.
    */
   turns(): number;
+  /** Passes nothing on any more, and says so to nobody. */
+  freeze(): void;
+  /** Ends every connection. */
+  cut(): void;
 }
 
 /** Starts a proxy to a loopback port; `delay` is one way, in milliseconds. */
@@ -21,6 +25,7 @@ export function startSlowProxy(port: number, delay: number): SlowProxy {
   const open = new Set<Deno.Conn>();
   let turns = 0;
   let heard = true;
+  let frozen = false;
   const later = (work: () => void) => {
     setTimeout(work, delay);
   };
@@ -33,6 +38,7 @@ export function startSlowProxy(port: number, delay: number): SlowProxy {
         const bytes = buffer.slice(0, count);
         arrived();
         later(() => {
+          if (frozen) return;
           passed();
           writing = writing.then(() => to.write(bytes)).then(() => {}, () => {});
         });
@@ -40,7 +46,10 @@ export function startSlowProxy(port: number, delay: number): SlowProxy {
     } catch {
       // The connection was ended: the other side is told in the same way.
     }
-    later(() => writing.then(() => to.closeWrite()).then(ended.resolve, ended.resolve));
+    later(() => {
+      // In a function, since a connection that was closed here throws at once.
+      writing.then(() => to.closeWrite()).then(ended.resolve, ended.resolve);
+    });
     await ended.promise;
   };
   const serve = async () => {
@@ -54,15 +63,24 @@ export function startSlowProxy(port: number, delay: number): SlowProxy {
       pumps.push(pump(server, client, () => heard = true, () => {}));
     }
   };
+  const close = () => {
+    for (const connection of open) connection.close();
+    open.clear();
+  };
   const serving = serve();
   return {
     port: (listener.addr as Deno.NetAddr).port,
     turns: () => turns,
+    freeze: () => {
+      frozen = true;
+    },
+    cut: close,
     async [Symbol.asyncDispose]() {
       listener.close();
       await serving;
+      if (frozen) close();
       await Promise.all(pumps);
-      for (const connection of open) connection.close();
+      close();
     },
   };
 }

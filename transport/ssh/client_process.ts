@@ -10,6 +10,7 @@
 import type { ConnectionError } from "../errors.ts";
 import type { BaseTransport, ByteChannel, CopyOptions, TransportStatus } from "../popen.ts";
 import type { RemoteFiles } from "./remote_files.ts";
+import { endWithProgram } from "./orphans.ts";
 import { StderrTail } from "./stderr_tail.ts";
 import { endsWithin } from "./waiting.ts";
 
@@ -57,6 +58,7 @@ export class ClientProcess implements BaseTransport {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #tail: StderrTail;
   readonly #start: ClientStart;
+  readonly #release: () => Promise<void>;
   #head = "";
   #forced: "SIGTERM" | "SIGKILL" | undefined;
   #reading: Promise<unknown> = Promise.resolve();
@@ -79,6 +81,7 @@ export class ClientProcess implements BaseTransport {
       // Ctrl-C on the terminal is for this program, which may have more to say over the link.
       detached: Deno.build.os !== "windows",
     }).spawn();
+    this.#release = endWithProgram(this.#child.pid);
     // Deno's pipes are byte streams, which its types do not say.
     this.#reader = this.#child.stdout.getReader({ mode: "byob" });
     this.#writer = this.#child.stdin.getWriter();
@@ -182,6 +185,7 @@ export class ClientProcess implements BaseTransport {
   async #watch(): Promise<TransportStatus> {
     const { code, signal } = await this.#child.status;
     this.#exited = true;
+    const released = this.#release();
     // Whoever waits in a write to a process that is gone is told so by the pipe.
     const stderr = await this.#tail.finish(STDERR_GRACE);
     if (!this.#started) this.#start.onStarted?.();
@@ -199,6 +203,7 @@ export class ClientProcess implements BaseTransport {
       forced: this.#forced !== undefined,
     });
     await this.#start.onEnd?.();
+    await released;
     if (reason === undefined) return end;
     // Where the client failed, how the remote command ended is not known.
     return reason.stage === "start" ? { ...end, reason } : { code: null, signal: null, reason };
