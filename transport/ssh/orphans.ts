@@ -47,6 +47,8 @@ class Guard {
   }
 
   async end(): Promise<void> {
+    // Whoever waits for this has nothing else that holds the program.
+    this.#child.ref();
     await this.#writer.close().catch(() => {});
     await this.#child.status;
   }
