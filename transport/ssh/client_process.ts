@@ -8,8 +8,9 @@
  */
 
 import type { ConnectionError } from "../errors.ts";
-import type { BaseTransport, ByteChannel, CopyOptions, TransportStatus } from "../popen.ts";
+import type { BaseTransport, CopyOptions, TransportStatus } from "../popen.ts";
 import type { RemoteFiles } from "./remote_files.ts";
+import type { LendingChannel } from "./sftp_client.ts";
 import { endWithProgram } from "./orphans.ts";
 import { StderrTail } from "./stderr_tail.ts";
 import { endsWithin } from "./waiting.ts";
@@ -52,7 +53,7 @@ export class ClientProcess implements BaseTransport {
   readonly stdout: ReadableStream<Uint8Array>;
   readonly stderr: ReadableStream<Uint8Array>;
   readonly status: Promise<TransportStatus>;
-  readonly channel: ByteChannel;
+  readonly channel: LendingChannel;
   readonly #child: Deno.ChildProcess;
   readonly #reader: ReadableStreamBYOBReader;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -108,6 +109,18 @@ export class ClientProcess implements BaseTransport {
         buffer.set(value);
         this.#spare = value.buffer as ArrayBuffer;
         return value.length;
+      },
+      lend: async (view) => {
+        if (this.#closing) return null;
+        const reading = this.#reader.read(view);
+        this.#reading = reading;
+        const { value, done } = await reading;
+        if (done || value === undefined) {
+          this.#ended = true;
+          return null;
+        }
+        if (!this.#started) this.#markStarted(value);
+        return value;
       },
       write: (chunk) => this.#writer.write(chunk),
     };
