@@ -141,6 +141,10 @@ if (daemons.ssh && !nativeClient.ignore) {
   const address = `127.0.0.1:${daemons.ssh.port}`;
   const held = await openSsh(["cat"], { address, ...sshOptions(SHARED_LOGIN) });
   held.unref?.();
+  Deno.test.afterAll(async () => {
+    held.ref?.();
+    await held.close();
+  });
 }
 
 function ssh(way: "ssh" | "ssh2", runtime: keyof typeof SSH_RUNTIMES, login: Login): Row {

@@ -18,6 +18,10 @@ export interface SlowProxy extends AsyncDisposable {
   cut(): void;
 }
 
+async function writeAll(to: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < bytes.length;) sent += await to.write(bytes.subarray(sent));
+}
+
 /** Starts a proxy to a loopback port; `delay` is one way, in milliseconds. */
 export function startSlowProxy(port: number, delay: number): SlowProxy {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -40,14 +44,13 @@ export function startSlowProxy(port: number, delay: number): SlowProxy {
         later(() => {
           if (frozen) return;
           passed();
-          writing = writing.then(() => to.write(bytes)).then(() => {}, () => {});
+          writing = writing.then(() => writeAll(to, bytes)).catch(() => {});
         });
       }
     } catch {
       // The connection was ended: the other side is told in the same way.
     }
     later(() => {
-      // In a function, since a connection that was closed here throws at once.
       writing.then(() => to.closeWrite()).then(ended.resolve, ended.resolve);
     });
     await ended.promise;
