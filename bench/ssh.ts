@@ -2,22 +2,27 @@
  * How fast the ssh transport is, beside OpenSSH's own programs and npm:ssh2's own ways, over an
  * sshd of its own on a loopback port. Every row's floor is measured in the same run, in turns.
  *
- *     deno run -A bench/ssh.ts [MiB of the file, default 256]
+ *     deno run -A bench/ssh.ts [MiB of the file, default 256] [connect | link | echo | bytes | files …]
  *
  * @module
  */
 
+import { connect } from "../mod.ts";
 import { Popen, type SshOptions } from "../transport/ssh.ts";
 import { loadLibraries, type Ssh2Client } from "../transport/ssh/ssh2_library.ts";
 import { lacking, reach, run, startSshd, whoami } from "../tests/ssh/servers.ts";
+import { startSlowProxy } from "../tests/ssh/slow_proxy.ts";
 
 if (lacking("sshd", "ssh", "scp", "sftp", "ssh-keygen")) Deno.exit(1);
 
 const MIB = Number(Deno.args[0] ?? 256);
 const SIZE = MIB * 1_048_576;
+const CHOSEN = Deno.args.slice(1);
+const wanted = (part: string) => CHOSEN.length === 0 || CHOSEN.includes(part);
 const ROUNDS = 3;
 const CALLS = 2000;
 const USER = await whoami();
+const DENO_EVAL = `${Deno.execPath()} eval 'console.log(1)'`;
 
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
@@ -183,7 +188,7 @@ async function libraryEcho(noDelay: boolean, calls: number): Promise<number> {
 
 console.log(`ssh over loopback, medians of ${ROUNDS} rounds, ${MIB} MiB\n`);
 
-{
+if (wanted("connect")) {
   const seen = await turns({
     floor: () => timed(() => plainSsh("echo x", ({ read }) => read(new Uint8Array(9)))),
     native: () =>
@@ -214,7 +219,84 @@ console.log(`ssh over loopback, medians of ${ROUNDS} rounds, ${MIB} MiB\n`);
   row("  ssh2", seen.ssh2, "ms", seen.floor);
   row("  native, shared connection", reused.native, "ms", seen.floor);
 }
-{
+// Until a program on the other side has written a byte; its end is not measured.
+async function firstByte(words: string[], to = server.port, command = DENO_EVAL): Promise<number> {
+  const start = performance.now();
+  const child = new Deno.Command("ssh", {
+    // The first value of an option counts.
+    args: ["-T", ...words, ...connection, "-p", String(to), "127.0.0.1", command],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new Uint8Array(1));
+  const reader = child.stdout.getReader();
+  await reader.read();
+  const time = performance.now() - start;
+  await writer.close().catch(() => {});
+  while (!(await reader.read()).done);
+  await child.status;
+  return time;
+}
+
+// Until an interpreter on the other side has given the first result.
+async function firstResult(more: Partial<SshOptions>, to = server.port): Promise<number> {
+  const { address: _address, ...rest } = { ...options, ...more };
+  const start = performance.now();
+  await using con = await connect(`ssh:127.0.0.1:${to}`, {
+    ...rest,
+    interpreter: Deno.execPath(),
+  });
+  await con.eval("1");
+  return performance.now() - start;
+}
+
+if (wanted("connect")) {
+  const socket = `${server.folder}/master`;
+  const master = new Deno.Command("ssh", {
+    args: ["-M", "-N", "-S", socket, ...connection, "-p", port, "127.0.0.1"],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  await using _held = await Popen(["cat"], { ...options, useNative: true, controlMaster: true });
+  while (await Deno.lstat(socket).then(() => false, () => true));
+  const seen = await turns({
+    floor: () => firstByte([]),
+    native: () => firstResult({ useNative: true }),
+    ssh2: () => firstResult({ useNative: false }),
+    sharedFloor: () => firstByte(["-S", socket]),
+    shared: () => firstResult({ useNative: true, controlMaster: true }),
+  });
+  master.kill();
+  await master.status;
+  row("first byte: ssh host deno eval", seen.floor, "ms");
+  row("  connect + first result, native", seen.native, "ms", seen.floor, "goal 1.1");
+  row("  connect + first result, ssh2", seen.ssh2, "ms", seen.floor);
+  row("the same through a ControlMaster", seen.sharedFloor, "ms");
+  row("  connect + first result, native, shared", seen.shared, "ms", seen.sharedFloor, "goal 1.2");
+}
+if (wanted("link")) {
+  const known = `${server.folder}/every_port`;
+  const [type, blob] = (await Deno.readTextFile(`${server.hostKey}.pub`)).split(" ");
+  await Deno.writeTextFile(known, `* ${type} ${blob}\n`);
+  const far = async (work: (port: number) => Promise<unknown>) => {
+    await using proxy = startSlowProxy(server.port, 25);
+    await work(proxy.port);
+    return proxy.turns();
+  };
+  const words = ["-o", `UserKnownHostsFile=${known}`];
+  const seen = await turns({
+    floor: () => far((to) => firstByte(words, to, "cat")),
+    native: () => far((to) => firstResult({ useNative: true, knownHosts: known }, to)),
+    ssh2: () => far((to) => firstResult({ useNative: false, knownHosts: known }, to)),
+  });
+  row("round trips: echo through ssh host cat", seen.floor, "");
+  row("  connect + first result, native", seen.native - seen.floor, "more");
+  row("  connect + first result, ssh2", seen.ssh2 - seen.floor, "more");
+}
+if (wanted("echo")) {
   const seen = await turns({
     floor: () => plainSsh("cat", (pair) => echo(pair)),
     native: () => transportEcho({ useNative: true }),
@@ -228,7 +310,7 @@ console.log(`ssh over loopback, medians of ${ROUNDS} rounds, ${MIB} MiB\n`);
   row("  ssh2", seen.ssh2, "µs", seen.library, "goal 1.2 of npm:ssh2 by itself");
   row("  npm:ssh2 with Nagle's algorithm", seen.nagle, "µs", undefined, "why it is off");
 }
-{
+if (wanted("bytes")) {
   const drain = async ({ read }: { read: Pair["read"] }) => {
     const buffer = new Uint8Array(262_144);
     while (await read(buffer) !== null);
@@ -274,7 +356,7 @@ console.log(`ssh over loopback, medians of ${ROUNDS} rounds, ${MIB} MiB\n`);
   row("  native", seen.nativeOut, "MB/s", seen.floorOut, "goal 0.85");
   row("  ssh2", seen.ssh2Out, "MB/s", seen.floorOut);
 }
-{
+if (wanted("files")) {
   const fresh = async (work: () => Promise<unknown>) => {
     await Deno.remove(target).catch(() => {});
     return await rate(work);

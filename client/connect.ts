@@ -478,6 +478,7 @@ class Attempt {
             JSON.stringify(others[0] === "python3" ? "python" : others[0])
           } }, or name the interpreter's path with { interpreter }`
           : "install one of deno, node, bun or python3 there, or name its path with { interpreter }",
+        cause: reason,
       });
     }
     throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
@@ -493,8 +494,10 @@ class Attempt {
     if (this.#platform === "windows") return [];
     try {
       const module = await findTransport(this.#name);
+      // Red Hat's own Python is on no PATH; the runtime looks for it there too.
       const probe =
-        "for i in deno node bun python3; do command -v $i >/dev/null 2>&1 && echo PUSHY-HAS $i; done; :";
+        "for i in deno node bun python3; do command -v $i >/dev/null 2>&1 && echo PUSHY-HAS $i; done; " +
+        "test -x /usr/libexec/platform-python && echo PUSHY-HAS python3; :";
       const saved = this.#start;
       this.#start = { command: ["sh", "-c", probe], env: {} };
       const opening = this.#open(module);
@@ -502,7 +505,8 @@ class Attempt {
       const transport = await this.#before(opening);
       try {
         const text = await this.#before(new Response(transport.stdout).text());
-        return [...text.matchAll(/PUSHY-HAS (\w+)/g)].map((match) => match[1]!);
+        const names = [...text.matchAll(/PUSHY-HAS (\w+)/g)].map((match) => match[1]!);
+        return [...new Set(names)];
       } finally {
         await within(2000, transport.close());
       }

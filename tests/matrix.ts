@@ -20,6 +20,7 @@ import {
   type RuntimeName,
 } from "../mod.ts";
 import { Popen as openLocal } from "../transport/local.ts";
+import { Popen as openSsh, type SshOptions } from "../transport/ssh.ts";
 import { SAMBA_MISSING } from "./smb/samba.ts";
 import { type Addresses, type AllAddresses, startDaemons } from "./support/daemons.ts";
 import { type LeakGuard, leakGuard } from "./support/leaks.ts";
@@ -122,17 +123,49 @@ function daemon(
   };
 }
 
-function ssh(
-  name: string,
-  runtime: "deno" | "node" | "python",
-  useNative: boolean,
-  programs: ProgramName[],
-): Row {
+type Login = Pick<SshOptions, "useNative" | "controlMaster">;
+
+const SSH_RUNTIMES = {
+  deno: Deno.execPath(),
+  node: findProgram("node"),
+  python: findProgram("python3"),
+};
+
+/** Options that reach an SSH daemon of the tests. */
+function sshOptions(login: Login, server: NonNullable<AllAddresses["ssh"]>) {
+  const { key: identityFile, knownHosts } = server;
+  return { identityFile, knownHosts, agent: false as const, configFile: "none", ...login };
+}
+
+// A login of the native client takes a third of a second. The row of Deno makes one for each test; the
+// other native rows share this one, as the user's programs do with the same option.
+const SHARED_LOGIN = { useNative: true, controlMaster: true };
+const nativeClient = requires("ssh", "sshd", "ssh-keygen");
+if (SERVERS.ssh && !nativeClient.ignore) {
+  const address = `127.0.0.1:${SERVERS.ssh.port}`;
+  const held = await openSsh(["cat"], { address, ...sshOptions(SHARED_LOGIN, SERVERS.ssh) });
+  held.unref?.();
+  Deno.test.afterAll(async () => {
+    held.ref?.();
+    await held.close();
+  });
+}
+
+function ssh(way: "ssh" | "ssh2", runtime: keyof typeof SSH_RUNTIMES, login: Login): Row {
   return {
-    name: `${name} × ${runtime}`,
+    name: `${way} × ${runtime}`,
     transport: "ssh",
     runtime,
-    requirement: requires("sshd", "ssh-keygen", ...programs),
+    requirement: requiresAll(
+      way === "ssh" ? nativeClient : requires("sshd", "ssh-keygen"),
+      requires(
+        ...runtime === "node"
+          ? ["node"] as const
+          : runtime === "python"
+          ? ["python3"] as const
+          : [],
+      ),
+    ),
     lacks: {
       ...runtime === "python" ? { javascript: "it runs Python" } : { python: "it runs JavaScript" },
       "same files": "a copy goes over SFTP, whose own tests are beside its transport",
@@ -140,13 +173,9 @@ function ssh(
     connect: (guard, options = {}, { ssh } = SERVERS) =>
       connect(`ssh:127.0.0.1:${ssh!.port}`, {
         runtime,
-        interpreter: runtime === "deno" ? Deno.execPath() : findProgram(programs[0]!),
-        useNative,
-        identityFile: ssh!.key,
-        knownHosts: ssh!.knownHosts,
-        agent: false,
-        configFile: "none",
+        interpreter: SSH_RUNTIMES[runtime],
         stderr: "null",
+        ...sshOptions(login, ssh!),
         ...options,
         env: { ...guard.env, ...options.env },
       }),
@@ -175,9 +204,12 @@ export const ROWS: readonly Row[] = [
     [],
     ({ unix }) => [`daemon:${unix}`],
   ),
-  ssh("ssh", "deno", true, ["ssh"]),
-  ssh("ssh2", "node", false, ["node"]),
-  ssh("ssh", "python", true, ["python3", "ssh"]),
+  ssh("ssh", "deno", { useNative: true }),
+  ssh("ssh", "node", SHARED_LOGIN),
+  ssh("ssh", "python", SHARED_LOGIN),
+  ssh("ssh2", "deno", { useNative: false }),
+  ssh("ssh2", "node", { useNative: false }),
+  ssh("ssh2", "python", { useNative: false }),
   {
     ...daemon("smb", SHARED, [], ({ smb }) => ["smb:127.0.0.1", { ...smb }]),
     transport: "smb",

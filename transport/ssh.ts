@@ -11,6 +11,8 @@
  * `status`: its `reason` is a `ConnectionError`, an `AuthenticationError` or a `HostKeyError`. With
  * the client of this process, `Popen` itself rejects with these.
  *
+ * A program that may run `sh` beside the client leaves no client behind when it is killed.
+ *
  * @module
  */
 

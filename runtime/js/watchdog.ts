@@ -13,6 +13,9 @@ import { host } from "./host.ts";
 /** How often the worker looks, in milliseconds. */
 const INTERVAL = 300;
 
+/** Asked for at the start: when the watch begins, the parent may have gone already. */
+const parent = host.parent();
+
 /** Loaded early: when it is needed, there may be no time to wait. */
 let threads: typeof import("node:worker_threads") | undefined;
 if (host.name === "node") {
@@ -25,7 +28,7 @@ if (host.name === "node") {
 export function startWatchdog(): void {
   const source = `
 const look = process => {
-  const first = ${host.parent()};
+  const first = ${parent};
   setInterval(() => {
     if (process.ppid === first) try {
       if (process.platform === "win32") process.kill(first, 0);

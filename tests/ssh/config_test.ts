@@ -3,7 +3,8 @@ import { homedir } from "node:os";
 import { Popen } from "../../transport/ssh.ts";
 import { hostConfig, localUser } from "../../transport/ssh/ssh_config.ts";
 import { loadLibraries } from "../../transport/ssh/ssh2_library.ts";
-import { lacking, reach, startSshd, textOf, WAYS } from "./servers.ts";
+import { fileCipherArgs } from "../../transport/ssh/file_cipher.ts";
+import { lacking, reach, run, startSshd, textOf, WAYS, which } from "./servers.ts";
 
 Deno.test("ssh_config: what is honoured, with Include, tokens and the first value", async () => {
   const folder = await Deno.makeTempDir();
@@ -115,3 +116,28 @@ Host far
     },
   });
 }
+
+Deno.test({
+  name:
+    "native: copies have a cipher that the processor has instructions for, unless one is configured",
+  ignore: Deno.build.os !== "linux" || lacking("ssh"),
+  fn: async () => {
+    const program = which("ssh")!;
+    const file = await Deno.makeTempFile();
+    const accelerated = /^(flags|Features)\s*:.*\baes\b/m.test(
+      await Deno.readTextFile("/proc/cpuinfo"),
+    );
+    const usual = await fileCipherArgs(program, ["-F", "none"], "web1");
+    assertEquals(usual.length, accelerated ? 2 : 0);
+    if (accelerated) {
+      const ciphers = usual[1]!.replace("Ciphers=", "").split(",");
+      assertEquals(ciphers[0], "aes128-gcm@openssh.com");
+      const all = (await run(program, "-G", "-F", "none", "web1")).match(/^ciphers (.*)$/m)![1]!;
+      assertEquals(ciphers.toSorted(), all.split(",").toSorted());
+    }
+    await Deno.writeTextFile(file, "Ciphers aes256-ctr,aes128-gcm@openssh.com\n");
+    assertEquals(await fileCipherArgs(program, ["-F", file], "web1"), []);
+    assertEquals(await fileCipherArgs(program, ["-F", "none", "-c", "aes128-ctr"], "web1"), []);
+    await Deno.remove(file);
+  },
+});

@@ -117,6 +117,18 @@ Deno.test({
         assertEquals((await lookUp([fresh], name, 2222)).keys.length, 1);
       }
       assertEquals((await Deno.readTextFile(fresh)).includes("hashed"), false);
+      assertEquals((await Deno.stat(fresh)).mode! & 0o777, 0o600);
+      const hosts = Array.from({ length: 20 }, (_, i) => `many${i}`);
+      await Promise.all(
+        hosts.map(async (host) =>
+          await checkHostKey(await lookUp([fresh], host, 22), one.key, {
+            policy: "autoadd",
+            files: [fresh],
+            hash: false,
+          })
+        ),
+      );
+      for (const host of hosts) assertEquals((await lookUp([fresh], host, 22)).keys.length, 1);
       await Deno.writeTextFile(file, "no line break at the end");
       await checkHostKey(await lookUp([file], "web9", 22), one.key, {
         policy: "autoadd",

@@ -11,7 +11,7 @@ import { run } from "../../server/run.ts";
 import { makeCertificates } from "../daemon/servers.ts";
 import { listenHostile } from "../hostile/listeners.ts";
 import { PASSWORD, Samba, SAMBA_MISSING, USER } from "../smb/samba.ts";
-import { startSshd } from "../ssh/servers.ts";
+import { QUICK_LOGIN, startSshd } from "../ssh/servers.ts";
 import { findProgram } from "./programs.ts";
 
 /** Where the servers are. */
@@ -86,7 +86,7 @@ async function main(): Promise<void> {
   }
   let ssh: Addresses["ssh"];
   if (findProgram("sshd") && findProgram("ssh-keygen")) {
-    const { port, key, knownHosts } = servers.use(await startSshd());
+    const { port, key, knownHosts } = servers.use(await startSshd(QUICK_LOGIN));
     ssh = { port, key, knownHosts };
   }
   const listening = servers.use(await listenHostile({ folder, token, certificates, sambaFolder }));

@@ -8,8 +8,10 @@
  */
 
 import type { ConnectionError } from "../errors.ts";
-import type { BaseTransport, ByteChannel, CopyOptions, TransportStatus } from "../popen.ts";
+import type { BaseTransport, CopyOptions, TransportStatus } from "../popen.ts";
 import type { RemoteFiles } from "./remote_files.ts";
+import type { LendingChannel } from "./sftp_client.ts";
+import { endWithProgram } from "./orphans.ts";
 import { StderrTail } from "./stderr_tail.ts";
 import { endsWithin } from "./waiting.ts";
 
@@ -51,12 +53,13 @@ export class ClientProcess implements BaseTransport {
   readonly stdout: ReadableStream<Uint8Array>;
   readonly stderr: ReadableStream<Uint8Array>;
   readonly status: Promise<TransportStatus>;
-  readonly channel: ByteChannel;
+  readonly channel: LendingChannel;
   readonly #child: Deno.ChildProcess;
   readonly #reader: ReadableStreamBYOBReader;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #tail: StderrTail;
   readonly #start: ClientStart;
+  readonly #release: () => Promise<void>;
   #head = "";
   #forced: "SIGTERM" | "SIGKILL" | undefined;
   #reading: Promise<unknown> = Promise.resolve();
@@ -79,6 +82,7 @@ export class ClientProcess implements BaseTransport {
       // Ctrl-C on the terminal is for this program, which may have more to say over the link.
       detached: Deno.build.os !== "windows",
     }).spawn();
+    this.#release = endWithProgram(this.#child.pid);
     // Deno's pipes are byte streams, which its types do not say.
     this.#reader = this.#child.stdout.getReader({ mode: "byob" });
     this.#writer = this.#child.stdin.getWriter();
@@ -105,6 +109,18 @@ export class ClientProcess implements BaseTransport {
         buffer.set(value);
         this.#spare = value.buffer as ArrayBuffer;
         return value.length;
+      },
+      lend: async (view) => {
+        if (this.#closing) return null;
+        const reading = this.#reader.read(view);
+        this.#reading = reading;
+        const { value, done } = await reading;
+        if (done || value === undefined) {
+          this.#ended = true;
+          return null;
+        }
+        if (!this.#started) this.#markStarted(value);
+        return value;
       },
       write: (chunk) => this.#writer.write(chunk),
     };
@@ -182,6 +198,7 @@ export class ClientProcess implements BaseTransport {
   async #watch(): Promise<TransportStatus> {
     const { code, signal } = await this.#child.status;
     this.#exited = true;
+    const released = this.#release();
     // Whoever waits in a write to a process that is gone is told so by the pipe.
     const stderr = await this.#tail.finish(STDERR_GRACE);
     if (!this.#started) this.#start.onStarted?.();
@@ -199,6 +216,7 @@ export class ClientProcess implements BaseTransport {
       forced: this.#forced !== undefined,
     });
     await this.#start.onEnd?.();
+    await released;
     if (reason === undefined) return end;
     // Where the client failed, how the remote command ended is not known.
     return reason.stage === "start" ? { ...end, reason } : { code: null, signal: null, reason };

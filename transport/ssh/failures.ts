@@ -174,6 +174,20 @@ const ANY_TIME: readonly Row[] = [
   },
 ];
 
+/** What is said of a command that had not ended when this side stopped waiting for it. */
+export const UNKNOWN_END = {
+  stage: "session",
+  code: "ECHANNEL",
+  hint:
+    "It may still be there: a process that ignores the end of its input runs on, and one that is " +
+    "stopped goes once it is continued. Nothing on this side can end it.",
+};
+
+/** The words for that. */
+export function notToldBy(target: string): string {
+  return `The connection to ${target} was ended before the command there, and how that ends is not known.`;
+}
+
 /** Says why a client ended, or gives `undefined` where that was simply the command's own end. */
 export async function explainEnd(end: ClientEnd): Promise<ConnectionError | undefined> {
   const details = {
@@ -182,7 +196,9 @@ export async function explainEnd(end: ClientEnd): Promise<ConnectionError | unde
     stderr: end.stderr,
   };
   if (end.signal !== null) {
-    if (end.forced) return undefined;
+    if (end.forced) {
+      return new ConnectionError(notToldBy(end.target), { ...details, ...UNKNOWN_END });
+    }
     return new ConnectionError(`The ssh client to ${end.target} was ended by ${end.signal}`, {
       ...details,
       stage: "session",

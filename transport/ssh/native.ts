@@ -8,11 +8,13 @@
  * @module
  */
 
+import type { ConnectionError } from "../errors.ts";
 import { Askpass } from "./askpass.ts";
 import { ClientProcess } from "./client_process.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 import { guarded, shareConnection } from "./control_master.ts";
-import { explainEnd } from "./failures.ts";
+import { explainEnd, UNKNOWN_END } from "./failures.ts";
+import { fileCipherArgs } from "./file_cipher.ts";
 import type { NativeClient } from "./choice.ts";
 import { RemoteFiles } from "./remote_files.ts";
 import { startPlink } from "./plink.ts";
@@ -44,7 +46,13 @@ export function startNative(
     const link = await startClient(client, subsystem, target, options, undefined);
     return {
       channel: link.channel,
-      close: async () => (await link.close()).reason,
+      close: async () => {
+        const { reason } = await link.close();
+        // A server that had to be ended is not a reason of its own.
+        return (reason as ConnectionError | undefined)?.code === UNKNOWN_END.code
+          ? undefined
+          : reason;
+      },
     };
   }, options.cwd);
   return startClient(client, request, target, options, files);
@@ -94,7 +102,13 @@ async function startOpenSsh(
     shown: "subsystem" in request ? request.subsystem : request.shown,
   };
   if (!options.controlMaster) {
-    return await runClient(program, [...connection, ...words], options, { ...about, files });
+    const cipher = "subsystem" in request
+      ? await fileCipherArgs(program, connection, target.host)
+      : [];
+    return await runClient(program, [...cipher, ...connection, ...words], options, {
+      ...about,
+      files,
+    });
   }
   const shared = await shareConnection(
     program,

@@ -54,8 +54,8 @@ export function remoteCommandLine(
   return UNQUOTABLE.test(script) ? encoded(script) : quoteCommand(["sh", "-c", script]);
 }
 
-// The script arrives on the inner shell's input, the connection on descriptor 3 meanwhile.
+// By the same shell and not by one below it, so that `exec` leaves no shell between the daemon and
+// the command, which would hide the daemon's end from it.
 function encoded(script: string): string {
-  const text = `{ ${script} 0<&3 3<&-; }`;
-  return quoteCommand(["sh", "-c", `exec 3<&0; echo ${base64(text)} | base64 -d | sh`]);
+  return quoteCommand(["sh", "-c", `eval "$(echo ${base64(script)} | base64 -d)"`]);
 }

@@ -10,8 +10,9 @@
 
 import { basename, dirname, join } from "node:path";
 import { ConnectionError } from "../errors.ts";
-import type { ByteChannel, CopyOptions } from "../popen.ts";
+import type { CopyOptions } from "../popen.ts";
 import {
+  type LendingChannel,
   OPEN_CREATE,
   OPEN_NEW,
   OPEN_READ,
@@ -23,7 +24,7 @@ import {
 
 /** A connection to an SFTP server. */
 export interface FileLink {
-  readonly channel: ByteChannel;
+  readonly channel: LendingChannel;
   /** Ends the connection; resolves to why it had ended before, if it had. */
   close(): Promise<Error | undefined>;
 }

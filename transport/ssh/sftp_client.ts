@@ -39,6 +39,15 @@ const MOST_DATA = 261_120;
 const BLOCK = 262_144;
 const MOST_SPARE = 32;
 
+/** A channel that may read without a copy. */
+export interface LendingChannel extends ByteChannel {
+  /**
+   * Reads into memory that it takes away meanwhile: resolves to what was read, in the same memory by
+   * a new name, or to `null` at the end. Counts as a read.
+   */
+  lend?(view: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null>;
+}
+
 /** What a server says of a file (section 5). */
 export interface FileAttributes {
   readonly size: number | undefined;
@@ -80,7 +89,7 @@ const decoder = new TextDecoder();
 
 /** A conversation with an SFTP server. */
 export class SftpClient {
-  readonly #channel: ByteChannel;
+  readonly #channel: LendingChannel;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #writing: Promise<void> = Promise.resolve();
@@ -91,12 +100,12 @@ export class SftpClient {
   maxRead = LEAST_DATA;
   maxWrite = LEAST_DATA;
 
-  private constructor(channel: ByteChannel) {
+  private constructor(channel: LendingChannel) {
     this.#channel = channel;
   }
 
   /** Exchanges versions, and asks for the server's limits. */
-  static async open(channel: ByteChannel): Promise<SftpClient> {
+  static async open(channel: LendingChannel): Promise<SftpClient> {
     const client = new SftpClient(channel);
     await channel.write(new Uint8Array([0, 0, 0, 5, INIT, 0, 0, 0, 3]));
     const hello = await client.#packet();
@@ -120,7 +129,7 @@ export class SftpClient {
   }
 
   /** Gives memory for a large block: for a write's packet. */
-  block(): Uint8Array {
+  block(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#spare.pop() ?? new ArrayBuffer(BLOCK));
   }
 
@@ -146,11 +155,25 @@ export class SftpClient {
         "The remote side does not speak SFTP: its login shell may print something of its own.",
       );
     }
-    const body = length > LEAST_DATA && length <= BLOCK
-      ? this.block().subarray(0, length)
-      : new Uint8Array(length);
-    await this.#fill(body, false);
+    let body: Uint8Array;
+    if (length > LEAST_DATA && length <= BLOCK) body = await this.#block(length);
+    else await this.#fill(body = new Uint8Array(length), false);
     return { type: body[0]!, body: body.subarray(1) };
+  }
+
+  async #block(length: number): Promise<Uint8Array> {
+    let block = this.block();
+    if (this.#channel.lend === undefined) {
+      await this.#fill(block.subarray(0, length), false);
+      return block.subarray(0, length);
+    }
+    for (let filled = 0; filled < length;) {
+      const view = await this.#channel.lend(block.subarray(filled, length));
+      if (view === null) throw new Error("The SFTP connection ended within a message.");
+      filled += view.length;
+      block = new Uint8Array(view.buffer);
+    }
+    return block.subarray(0, length);
   }
 
   async #fill(buffer: Uint8Array, mayEnd: boolean): Promise<boolean> {

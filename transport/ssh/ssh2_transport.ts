@@ -8,7 +8,7 @@ import { ConnectionError } from "../errors.ts";
 import type { BaseTransport, CopyOptions, TransportStatus } from "../popen.ts";
 import { type FileLink, RemoteFiles } from "./remote_files.ts";
 import { ChannelBytes } from "./channel_bytes.ts";
-import { explainStart } from "./failures.ts";
+import { explainStart, notToldBy, UNKNOWN_END } from "./failures.ts";
 import type { CheckedTarget, SshOptions } from "./options.ts";
 import { openSession, type Ssh2Session } from "./ssh2_session.ts";
 import type { Ssh2Channel } from "./ssh2_library.ts";
@@ -177,10 +177,11 @@ export class Ssh2Transport implements BaseTransport {
     if (lost) return { ...unknown, reason: lost };
     return {
       ...unknown,
-      reason: new ConnectionError(
-        `The channel to ${this.#session.target} was closed, and how the command ended was not told.`,
-        { stage: "session", code: "ECHANNEL", stderr },
-      ),
+      reason: new ConnectionError(notToldBy(this.#session.target), {
+        ...UNKNOWN_END,
+        command: about.shown,
+        stderr,
+      }),
     };
   }
 
