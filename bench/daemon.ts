@@ -6,6 +6,7 @@
 
 import { connect, type Connection } from "../mod.ts";
 import { latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
+import { streamIn, streamOut, STREAMS } from "./streams.ts";
 
 const SIZE = 64 << 20;
 
@@ -165,14 +166,7 @@ export async function throughput(): Promise<Row[]> {
   await con.execute(`
     const blob = new Uint8Array(${SIZE}).fill(7);
     function take(bytes) { return bytes.length; }
-    function stream(size) {
-      let left = size;
-      return new ReadableStream({ type: "bytes", pull(c) {
-        if (left <= 0) { c.close(); c.byobRequest?.respond(0); return; }
-        const n = Math.min(left, 65536); left -= n; c.enqueue(new Uint8Array(n));
-      } }, { highWaterMark: 0 });
-    }
-    async function drain(readable) { let n = 0; for await (const b of readable) n += b.length; return n; }
+    ${STREAMS}
   `);
   const take = await con.eval("take") as (bytes: Uint8Array) => Promise<number>;
   const data = new Uint8Array(SIZE).fill(7);
@@ -197,32 +191,22 @@ export async function throughput(): Promise<Row[]> {
     floor: { what: "raw socket, bytes kept", value: kept },
     goal: "0.8 × floor",
   });
-  rows.push({
-    what: "64 MiB by stream, in",
-    value: await timed(async () => {
-      const stream = await con.eval(`stream(${SIZE})`) as ReadableStream<Uint8Array>;
-      let got = 0;
-      for await (const bytes of stream) got += bytes.length;
-      if (got !== SIZE) throw new Error(`${got} bytes`);
-    }),
-    unit: "MB/s",
-    floor: { what: "raw socket", value: await medianOf(5, () => rawReceive(raw.port, false)) },
-    goal: "0.8 × floor",
-  });
+  const streamedIn = await timed(() => streamIn(con, SIZE));
+  const floorIn = await medianOf(5, () => rawReceive(raw.port, false));
+  for (
+    const [what, value] of [["raw socket", floorIn], ["raw socket, bytes kept", kept]] as const
+  ) {
+    rows.push({
+      what: "64 MiB by stream, in",
+      value: streamedIn,
+      unit: "MB/s",
+      floor: { what, value },
+      goal: "0.8 × floor",
+    });
+  }
   rows.push({
     what: "64 MiB by stream, out",
-    value: await timed(async () => {
-      let left = SIZE;
-      const stream = new ReadableStream({
-        pull(controller) {
-          if (left <= 0) return controller.close();
-          left -= 65536;
-          controller.enqueue(new Uint8Array(65536));
-        },
-      });
-      const drain = await con.eval("drain") as (stream: ReadableStream) => Promise<number>;
-      await drain(stream);
-    }),
+    value: await timed(() => streamOut(con, SIZE)),
     unit: "MB/s",
     floor: { what: "raw socket", value: await medianOf(5, () => rawSend(raw.port)) },
     goal: "0.8 × floor",

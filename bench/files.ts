@@ -10,6 +10,7 @@ import { connect, type Connection, type FileOptions } from "../mod.ts";
 import { startServer } from "./daemon.ts";
 import { registerSlowLink } from "./delay.ts";
 import { percentile, print, rate, type Row } from "./measure.ts";
+import { streamIn, streamOut, STREAMS } from "./streams.ts";
 
 const SIZE = 256 << 20;
 const ROUNDS = 5;
@@ -19,17 +20,6 @@ const STREAMED: FileOptions = { preserve: true };
 
 // deno-lint-ignore no-explicit-any
 type Anything = any;
-
-const SOURCE = `
-  function stream(size) {
-    let left = size;
-    return new ReadableStream({ type: "bytes", pull(c) {
-      if (left <= 0) { c.close(); c.byobRequest?.respond(0); return; }
-      const n = Math.min(left, 65536); left -= n; c.enqueue(new Uint8Array(n));
-    } }, { highWaterMark: 0 });
-  }
-  async function drain(readable) { let n = 0; for await (const b of readable) n += b.length; return n; }
-`;
 
 /** A folder in memory, where the system has one. */
 async function memoryFolder(): Promise<string | undefined> {
@@ -47,27 +37,6 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - start;
 }
 
-async function streamIn(con: Connection<Anything>): Promise<void> {
-  let got = 0;
-  const stream = await con.eval(`stream(${SIZE})`) as ReadableStream<Uint8Array>;
-  for await (const bytes of stream) got += bytes.length;
-  if (got !== SIZE) throw new Error(`${got} bytes came`);
-}
-
-async function streamOut(con: Connection<Anything>): Promise<void> {
-  let left = SIZE;
-  const stream = new ReadableStream({
-    pull(controller) {
-      if (left <= 0) return controller.close();
-      left -= 65536;
-      controller.enqueue(new Uint8Array(65536));
-    },
-  });
-  const drain = await con.eval("drain") as (stream: ReadableStream) => Promise<number>;
-  const got = await drain(stream);
-  if (got !== SIZE) throw new Error(`${got} bytes went`);
-}
-
 /** One connection's rows: a large file, and a folder of small ones, each way. */
 export async function files(name: string, con: Connection<Anything>): Promise<Row[]> {
   const folder = await Deno.makeTempDir({ dir: await memoryFolder(), prefix: "pushy_bench_" });
@@ -76,7 +45,7 @@ export async function files(name: string, con: Connection<Anything>): Promise<Ro
     number[]
   >;
   try {
-    await con.execute(SOURCE);
+    await con.execute(STREAMS);
     const piece = crypto.getRandomValues(new Uint8Array(64 << 10));
     {
       using file = await Deno.open(`${folder}/big`, { write: true, create: true });
@@ -88,12 +57,12 @@ export async function files(name: string, con: Connection<Anything>): Promise<Ro
     }
     const remove = (path: string) => Deno.remove(`${folder}/${path}`, { recursive: true });
     for (let round = 0; round < ROUNDS; round++) {
-      times.in.push(await timed(() => streamIn(con)));
+      times.in.push(await timed(() => streamIn(con, SIZE)));
       times.get.push(
         await timed(() => con.getfile(`${folder}/big`, `${folder}/got`, STREAMED)),
       );
       await remove("got");
-      times.out.push(await timed(() => streamOut(con)));
+      times.out.push(await timed(() => streamOut(con, SIZE)));
       times.put.push(
         await timed(() => con.putfile(`${folder}/big`, `${folder}/put`, STREAMED)),
       );

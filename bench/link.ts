@@ -7,6 +7,7 @@
 import { connect } from "../mod.ts";
 import { registerSlowLink } from "./delay.ts";
 import { print, rate, type Row } from "./measure.ts";
+import { streamIn, streamOut, STREAMS } from "./streams.ts";
 
 const BANDWIDTH = 25_000; // bytes a millisecond: 200 Mbit/s
 const DELAY = 25; // one way, so that a round trip takes 50 ms
@@ -20,16 +21,7 @@ export async function slowLink(): Promise<Row[]> {
   const start = performance.now();
   await using con = await connect("slow:", { keepAlive: false });
   rows.push({ what: "connect", value: performance.now() - start, unit: "ms" });
-  await con.execute(`
-    const make = (size) => {
-      let left = size;
-      return new ReadableStream({ pull(c) {
-        if (left <= 0) return c.close();
-        left -= 65536; c.enqueue(new Uint8Array(65536));
-      } });
-    };
-    async function drain(stream) { let n = 0; for await (const b of stream) n += b.length; return n; }
-  `);
+  await con.execute(STREAMS);
   const timed = async (work: () => Promise<unknown>) => {
     const start = performance.now();
     await work();
@@ -42,10 +34,7 @@ export async function slowLink(): Promise<Row[]> {
     unit: "ms",
     floor: { what: "round trip", value: 2 * DELAY },
   });
-  const into = await timed(async () => {
-    const stream = await con.eval(`make(${SIZE})`) as ReadableStream<Uint8Array>;
-    for await (const _ of stream);
-  });
+  const into = await timed(() => streamIn(con, SIZE));
   rows.push({
     what: "96 MiB stream, in",
     value: rate(SIZE, into),
@@ -53,17 +42,7 @@ export async function slowLink(): Promise<Row[]> {
     floor,
     goal: "0.9 × link",
   });
-  const outOf = await timed(async () => {
-    let left = SIZE;
-    const stream = new ReadableStream({
-      pull(controller) {
-        if (left <= 0) return controller.close();
-        left -= 65536;
-        controller.enqueue(new Uint8Array(65536));
-      },
-    });
-    await (con.eval("drain") as unknown as (s: ReadableStream) => Promise<number>)(stream);
-  });
+  const outOf = await timed(() => streamOut(con, SIZE));
   rows.push({
     what: "96 MiB stream, out",
     value: rate(SIZE, outOf),

@@ -11,6 +11,7 @@ import { agentBytes } from "../runtime/bootstrap.ts";
 import { runtimeOf } from "../runtime/runtimes.ts";
 import { echo, firstEcho, receive, send } from "./floor.ts";
 import { latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
+import { streamIn, streamOut, STREAMS } from "./streams.ts";
 
 const MIB = 1 << 20;
 
@@ -98,14 +99,7 @@ export async function throughput(): Promise<Row[]> {
   await con.execute(`
     const blob = new Uint8Array(${size}).fill(7);
     function take(bytes) { return bytes.length; }
-    function stream(size) {
-      let left = size;
-      return new ReadableStream({ type: "bytes", pull(c) {
-        if (left <= 0) { c.close(); c.byobRequest?.respond(0); return; }
-        const n = Math.min(left, 65536); left -= n; c.enqueue(new Uint8Array(n));
-      } }, { highWaterMark: 0 });
-    }
-    async function drain(readable) { let n = 0; for await (const b of readable) n += b.length; return n; }
+    ${STREAMS}
     function* count(n) { for (let i = 0; i < n; i++) yield i; }
   `);
   const timed = (work: () => Promise<unknown>) =>
@@ -130,12 +124,7 @@ export async function throughput(): Promise<Row[]> {
     floor: { what: "raw pipe", value: floorOut },
     goal: "0.7 × floor",
   });
-  const streamedIn = await timed(async () => {
-    const stream = await con.eval(`stream(${size})`) as ReadableStream<Uint8Array>;
-    let n = 0;
-    for await (const bytes of stream) n += bytes.length;
-    if (n !== size) throw new Error(`${n} bytes`);
-  });
+  const streamedIn = await timed(() => streamIn(con, size));
   for (
     const [what, value] of [["raw pipe", floorIn], ["one that keeps its bytes", floorKept]] as const
   ) {
@@ -149,18 +138,7 @@ export async function throughput(): Promise<Row[]> {
   }
   rows.push({
     what: "bytes by stream, out",
-    value: await timed(async () => {
-      let left = size;
-      const stream = new ReadableStream({
-        pull(controller) {
-          if (left <= 0) return controller.close();
-          left -= 65536;
-          controller.enqueue(new Uint8Array(65536));
-        },
-      });
-      const drain = await con.eval("drain") as (s: ReadableStream) => Promise<number>;
-      await drain(stream);
-    }),
+    value: await timed(() => streamOut(con, size)),
     unit: "MB/s",
     floor: { what: "raw pipe", value: floorOut },
     goal: "0.8 × floor",

@@ -6,6 +6,7 @@
 
 import { connect } from "../mod.ts";
 import { print, type Row } from "./measure.ts";
+import { streamOut } from "./streams.ts";
 
 const SIZE = 4 * 2 ** 30;
 const PIECE = 64 << 10;
@@ -46,15 +47,7 @@ export async function streamMemory(): Promise<Row[]> {
     for await (const _ of await con.eval(`make(${SIZE})`) as ReadableStream<Uint8Array>);
   });
   await measure("4 GiB out", async () => {
-    let left = SIZE;
-    const stream = new ReadableStream({
-      pull(controller) {
-        if (left <= 0) return controller.close();
-        left -= PIECE;
-        controller.enqueue(new Uint8Array(PIECE));
-      },
-    });
-    await (con.eval("drain") as unknown as (s: ReadableStream) => Promise<number>)(stream);
+    await streamOut(con, SIZE);
   });
   return rows;
 }
