@@ -296,6 +296,8 @@ export class Outflow {
   readonly id: number;
   readonly #port: ChannelPort;
   #credit: number;
+  #untaken = 0;
+  #onTaken: (() => void) | undefined;
   #ended = false;
   #stopped = false;
   #wake: (() => void) | undefined;
@@ -343,16 +345,31 @@ export class Outflow {
     }
   }
 
-  /** Sends bytes in pieces, as credit allows. Resolves when the last piece was taken. */
+  /** Sends bytes, as credit allows. Resolves when the last of them was taken: they are the caller's again. */
   async sendBytes(bytes: Uint8Array): Promise<void> {
+    await this.handOver(bytes);
+    await this.taken(0);
+  }
+
+  /** Hands bytes over, as credit allows. They are not copied: they are not the caller's any more. */
+  async handOver(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length && !this.over;) {
       if (this.#credit <= 0) await this.whenReady();
       if (this.over) return;
       const piece = bytes.subarray(at, at + Math.max(1, Math.min(this.#credit, PIECE)));
       at += piece.length;
       this.#credit -= piece.length;
-      await new Promise<void>((resolve) => this.#port.sendBytes(this.id, piece, resolve));
+      this.#untaken += piece.length;
+      this.#port.sendBytes(this.id, piece, () => {
+        this.#untaken -= piece.length;
+        this.#onTaken?.();
+      });
     }
+  }
+
+  /** Resolves when no more than so many of the bytes that were handed over wait to be taken. */
+  async taken(most: number): Promise<void> {
+    while (this.#untaken > most) await new Promise<void>((resolve) => this.#onTaken = resolve);
   }
 
   /** Sends items; they must have had credit. */

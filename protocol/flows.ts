@@ -128,7 +128,10 @@ export class Flows implements ChannelPort {
   onBytes(channel: number, bytes: Uint8Array): void {
     const inflow = this.#inflow(channel);
     if (!this.#arrivals.isWaiting(channel)) {
-      inflow.push({ bytes: bytes.slice() }, bytes.length);
+      // Faster than a slice.
+      const own = new Uint8Array(bytes.length);
+      own.set(bytes);
+      inflow.push({ bytes: own }, own.length);
       return;
     }
     this.#arrivals.inOrder(channel, undefined, bytes, (held, next) => {

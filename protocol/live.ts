@@ -19,6 +19,9 @@ export function givesBytes(stream: ReadableStream): boolean {
   }
 }
 
+/** So many bytes of a stream may wait for a frame: the next ones are read meanwhile, and fill it up. */
+const AHEAD = 256 << 10;
+
 /** Sends what a stream gives. It never rejects: an error is the channel's end. */
 export async function pumpReadable(stream: ReadableStream, out: Outflow): Promise<void> {
   const reader = stream.getReader();
@@ -31,14 +34,21 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
       if (out.over) break;
       const { done, value } = await reader.read();
       if (done) break;
-      if (value instanceof Uint8Array) await out.sendBytes(value);
-      else out.sendItems([value]);
-      const relieved = out.relieved();
-      if (relieved) await relieved;
+      if (value instanceof Uint8Array) {
+        await out.handOver(value);
+        await out.taken(AHEAD);
+      } else {
+        await out.taken(0);
+        out.sendItems([value]);
+        const relieved = out.relieved();
+        if (relieved) await relieved;
+      }
     }
+    await out.taken(0);
     out.end(false, undefined);
   } catch (error) {
     reader.cancel(error).catch(() => {});
+    await out.taken(0);
     out.end(true, error);
   }
 }

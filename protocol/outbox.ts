@@ -14,19 +14,24 @@ import {
   FRAME_TEXT,
   FrameWriter,
   HEAD,
+  LARGE_CHUNK_BYTES,
   type LateMessage,
-  writeChunk,
+  writeChunkHead,
 } from "./frame.ts";
 
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
+/** After so many full frames in a row that left at once, larger ones may follow. */
+const QUICK_FRAMES = 4;
+/** What is at once, and what is too slow for large frames, in milliseconds. */
+const QUICK_MS = 1;
+const SLOW_MS = 4;
 /** How many bytes of messages may wait before those who can wait are asked to. */
 const PATIENCE = 2 << 20;
 
 /** Bytes that go in pieces. They are not copied: they are read when their turn comes. */
 interface Bulk {
-  readonly channel: number;
   readonly bytes: Uint8Array;
   readonly length: number;
   at: number;
@@ -52,7 +57,8 @@ export class Outbox {
   /** How many messages were added, and how many of them have left. */
   #added = 0;
   #left = 0;
-  #bulk: Bulk[] = [];
+  /** What goes in pieces, by channel; the first in the map is the next. */
+  readonly #bulk = new Map<number, Bulk[]>();
   #relieve: (() => void)[] = [];
   #writing = false;
   #scheduled = false;
@@ -61,8 +67,13 @@ export class Outbox {
   #bulkTurn = false;
   /** Where chunk frames are made: the one before has been written by then. */
   #chunk: Uint8Array | undefined;
+  /** How many bytes the next chunk frame may carry: more where the link is fast. */
+  #most = CHUNK_BYTES;
+  #quick = 0;
+  /** When a full chunk frame began to be written. */
+  #began: number | undefined;
   /** Whom to tell once the frame that is being written has been. */
-  #written: (() => void) | undefined;
+  #written: (() => void)[] = [];
   #finished: (() => void) | undefined;
   /** What was sent so far. */
   readonly sent = { bytes: 0, frames: 0 };
@@ -78,7 +89,7 @@ export class Outbox {
   get busy(): boolean {
     return this.#writing ||
       !this.#closed &&
-        (!this.#writer.empty || this.#sealed.length > 0 || this.#bulk.length > 0);
+        (!this.#writer.empty || this.#sealed.length > 0 || this.#bulk.size > 0);
   }
 
   /** About how many bytes wait for the frame that is being made. */
@@ -134,7 +145,10 @@ export class Outbox {
       done?.();
       return;
     }
-    this.#bulk.push({ channel, bytes, length: bytes.length, at: 0, after: this.#added, done });
+    const bulk = { bytes, length: bytes.length, at: 0, after: this.#added, done };
+    const waiting = this.#bulk.get(channel);
+    if (waiting) waiting.push(bulk);
+    else this.#bulk.set(channel, [bulk]);
     this.#schedule();
   }
 
@@ -178,9 +192,9 @@ export class Outbox {
   /** Whoever waits for something to leave waits no more. */
   #dropBulk(): void {
     for (const relieved of this.#relieve.splice(0)) relieved();
-    const waiting = this.#bulk;
-    this.#bulk = [];
-    for (const job of waiting) job.done?.();
+    const waiting = [...this.#bulk.values()];
+    this.#bulk.clear();
+    for (const queue of waiting) for (const { done } of queue) done?.();
   }
 
   /** Messages whose text is made late are: the later, the more is known of them. So only what must be is sealed. */
@@ -223,10 +237,9 @@ export class Outbox {
 
   #pump(): void {
     while (!this.#writing && !this.#closed && this.#held === 0) {
-      const done = this.#written;
-      if (done) {
-        this.#written = undefined;
-        done();
+      if (this.#began !== undefined) this.#adapt(this.#began);
+      if (this.#written.length > 0) {
+        for (const done of this.#written.splice(0)) done();
         continue;
       }
       let written: void | Promise<void>;
@@ -258,7 +271,7 @@ export class Outbox {
     }
     const frame = this.#nextFrame();
     if (frame === undefined) return this.#nextPiece();
-    this.#bulkTurn = this.#bulk.length > 0;
+    this.#bulkTurn = this.#bulk.size > 0;
     return frame;
   }
 
@@ -279,19 +292,47 @@ export class Outbox {
     return frame;
   }
 
+  /** A frame of what waits on one channel, from as much of it as there is room for. */
   #nextPiece(): Uint8Array | undefined {
-    const index = this.#bulk.findIndex((job) => job.after <= this.#left);
-    if (index < 0) return undefined;
-    const [job] = this.#bulk.splice(index, 1) as [Bulk];
-    if (job.bytes.length !== job.length) {
-      throw new TypeError("An array was detached while it was being sent");
+    for (const [channel, queue] of this.#bulk) {
+      if (queue[0]!.after > this.#left) continue;
+      this.#bulk.delete(channel);
+      if (!this.#chunk || this.#chunk.length < HEAD + this.#most) {
+        this.#chunk = new Uint8Array(HEAD + this.#most);
+      }
+      const frame = this.#chunk;
+      let length = 0;
+      while (queue.length > 0 && length < this.#most && queue[0]!.after <= this.#left) {
+        const bulk = queue[0]!;
+        if (bulk.bytes.length !== bulk.length) {
+          throw new TypeError("An array was detached while it was being sent");
+        }
+        const piece = bulk.bytes.subarray(bulk.at, bulk.at + this.#most - length);
+        frame.set(piece, HEAD + length);
+        length += piece.length;
+        bulk.at += piece.length;
+        if (bulk.at < bulk.length) break;
+        queue.shift();
+        if (bulk.done) this.#written.push(bulk.done);
+      }
+      if (queue.length > 0) this.#bulk.set(channel, queue);
+      writeChunkHead(frame, channel, length);
+      this.sent.frames++;
+      if (length === this.#most) this.#began = performance.now();
+      return frame.subarray(0, HEAD + length);
     }
-    const piece = job.bytes.subarray(job.at, job.at + CHUNK_BYTES);
-    job.at += piece.length;
-    if (job.at < job.length) this.#bulk.push(job);
-    else this.#written = job.done;
-    this.#chunk ??= new Uint8Array(HEAD + CHUNK_BYTES);
-    this.sent.frames++;
-    return this.#chunk.subarray(0, writeChunk(this.#chunk, job.channel, piece));
+    return undefined;
+  }
+
+  /** Large frames are faster, but hold up what is behind them: only a link that takes them at once gets them. */
+  #adapt(began: number): void {
+    this.#began = undefined;
+    const time = performance.now() - began;
+    if (time > SLOW_MS) {
+      this.#most = CHUNK_BYTES;
+      this.#quick = 0;
+    } else if (time < QUICK_MS && ++this.#quick >= QUICK_FRAMES) {
+      this.#most = LARGE_CHUNK_BYTES;
+    }
   }
 }
