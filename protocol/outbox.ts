@@ -51,6 +51,7 @@ export class Outbox {
   readonly #send: Send;
   readonly #acknowledged: () => number;
   readonly #failed: (error: unknown) => void;
+  readonly #now: () => number;
   readonly #writer = new FrameWriter();
   #sealed: Sealed[] = [];
   #sealedBytes = 0;
@@ -78,8 +79,17 @@ export class Outbox {
   /** What was sent so far. */
   readonly sent = { bytes: 0, frames: 0 };
 
-  /** `acknowledged` is asked for the number that goes with each frame; `failed` hears of a failed write. */
-  constructor(send: Send, acknowledged: () => number, failed: (error: unknown) => void) {
+  /**
+   * `acknowledged` is asked for the number that goes with each frame; `failed` hears of a failed write; `now` is the
+   * time in milliseconds.
+   */
+  constructor(
+    send: Send,
+    acknowledged: () => number,
+    failed: (error: unknown) => void,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#now = now;
     this.#send = send;
     this.#acknowledged = acknowledged;
     this.#failed = failed;
@@ -217,9 +227,9 @@ export class Outbox {
   }
 
   /** Once more, so that `await f()` has asked for its value by then: its own `then` runs between the two. */
-  readonly #soon = () => queueMicrotask(this.#now);
+  readonly #soon = () => queueMicrotask(this.#turnEnds);
 
-  readonly #now = () => {
+  readonly #turnEnds = () => {
     this.#scheduled = false;
     this.#pump();
   };
@@ -318,7 +328,7 @@ export class Outbox {
       if (queue.length > 0) this.#bulk.set(channel, queue);
       writeChunkHead(frame, channel, length);
       this.sent.frames++;
-      if (length === this.#most) this.#began = performance.now();
+      if (length === this.#most) this.#began = this.#now();
       return frame.subarray(0, HEAD + length);
     }
     return undefined;
@@ -327,7 +337,7 @@ export class Outbox {
   /** Large frames are faster, but hold up what is behind them: only a link that takes them at once gets them. */
   #adapt(began: number): void {
     this.#began = undefined;
-    const time = performance.now() - began;
+    const time = this.#now() - began;
     if (time > SLOW_MS) {
       this.#most = CHUNK_BYTES;
       this.#quick = 0;

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { CHUNK_BYTES, FrameReader } from "../../protocol/frame.ts";
+import { CHUNK_BYTES, FrameReader, LARGE_CHUNK_BYTES } from "../../protocol/frame.ts";
 import { Outbox } from "../../protocol/outbox.ts";
 import { turn } from "./pair.ts";
 
@@ -8,6 +8,11 @@ class Link {
   readonly outbox: Outbox;
   /** What has left, in its order: messages as JSON, channels of chunks. */
   readonly left: unknown[] = [];
+  /** The time, and how much of it each write takes, in milliseconds. */
+  time = 0;
+  writeTime = 2;
+  /** The bytes of the chunks, as they came. */
+  readonly chunks: { channel: number; length: number; content: Uint8Array }[] = [];
   writes = 0;
   failures: unknown[] = [];
   acknowledged = 0;
@@ -16,7 +21,8 @@ class Link {
     messages: (text, _, acknowledged) => {
       this.left.push(text === "" ? acknowledged : JSON.parse(text));
     },
-    chunk: (channel) => {
+    chunk: (channel, bytes) => {
+      this.chunks.push({ channel, length: bytes.length, content: bytes.slice() });
       if (this.left.at(-1) !== channel || this.#fresh) this.left.push(channel);
     },
   }, 1 << 30);
@@ -26,6 +32,7 @@ class Link {
     this.outbox = new Outbox(
       (bytes) => {
         this.writes++;
+        this.time += this.writeTime;
         this.#fresh = true;
         this.#reader.push(bytes.slice());
         if (mode === "free") return;
@@ -34,6 +41,7 @@ class Link {
       },
       () => this.acknowledged,
       (error) => this.failures.push(error),
+      () => this.time,
     );
   }
 
@@ -133,6 +141,43 @@ Deno.test("large values share the link piece by piece, and messages go between",
   link.add('"b"');
   for (let i = 0; i < 20; i++) await link.written();
   assertEquals(link.left, [1, ["a"], 2, ["b"], 1, 2, 1, 2, 1, 2]);
+});
+
+Deno.test("what follows on a channel fills the frame up, in its order, and is told when it has left", async () => {
+  const link = new Link("held");
+  const taken: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    link.outbox.addBulk(1, new Uint8Array(CHUNK_BYTES / 2 + 2).fill(i), () => taken.push(i));
+  }
+  link.outbox.addBulk(2, new Uint8Array(10), () => taken.push(9));
+  await turn();
+  assertEquals(link.chunks.map(({ channel, length }) => [channel, length]), [[1, CHUNK_BYTES]]);
+  assertEquals(taken, []);
+  for (let i = 0; i < 5; i++) await link.written();
+  const bytes = link.chunks.filter(({ channel }) => channel === 1);
+  assertEquals(bytes.map(({ length }) => length), [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES / 2 + 10]);
+  assertEquals(taken, [0, 9, 1, 2, 3, 4]);
+  // The last byte of each piece, in their order.
+  const whole = bytes.flatMap(({ content }) => [...content]);
+  assertEquals(whole.filter((byte, i) => byte !== whole[i + 1]), [0, 1, 2, 3, 4]);
+});
+
+Deno.test("a link that takes frames at once gets larger ones, until it is slow", async () => {
+  const link = new Link("free");
+  link.writeTime = 0.5;
+  link.outbox.addBulk(1, new Uint8Array(4 * CHUNK_BYTES + LARGE_CHUNK_BYTES));
+  await turn();
+  link.writeTime = 5;
+  link.outbox.addBulk(1, new Uint8Array(LARGE_CHUNK_BYTES + 2 * CHUNK_BYTES));
+  await turn();
+  const { length } = link.chunks.splice(0, 4).filter(({ length }) => length === CHUNK_BYTES);
+  assertEquals(length, 4);
+  assertEquals(link.chunks.map(({ length }) => length), [
+    LARGE_CHUNK_BYTES,
+    LARGE_CHUNK_BYTES,
+    CHUNK_BYTES,
+    CHUNK_BYTES,
+  ]);
 });
 
 Deno.test("a flood of messages does not hold up the pieces for ever", async () => {
