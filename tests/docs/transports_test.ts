@@ -15,7 +15,7 @@ const TABLES: [path: string, name: string, heading: string][] = [
   ["transport/local.ts", "LocalOptions", "## local"],
   ["transport/ssh/options.ts", "SshOptions", "## ssh"],
   ["transport/daemon.ts", "DaemonOptions", "## daemon"],
-  ["transport/smb.ts", "SmbOptions", "## smb"],
+  ["transport/smb/options.ts", "SmbOptions", "## smb"],
 ];
 
 for (const [path, name, heading] of TABLES) {
@@ -42,7 +42,7 @@ for (
     ["local", "transport/local.ts", "LocalOptions"],
     ["ssh", "transport/ssh/options.ts", "SshOptions"],
     ["daemon", "transport/daemon.ts", "DaemonOptions"],
-    ["smb", "transport/smb.ts", "SmbOptions"],
+    ["smb", "transport/smb/options.ts", "SmbOptions"],
   ] as const
 ) {
   Deno.test(`${name}: has the options that it declares, and refuses a misspelt one`, async () => {

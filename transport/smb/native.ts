@@ -9,7 +9,7 @@ import { connect, type Socket } from "node:net";
 import { Readable, Writable } from "node:stream";
 import { AuthenticationError, ConnectionError } from "../errors.ts";
 import type { TransportStatus } from "../popen.ts";
-import type { SmbOptions, SmbTransport } from "../smb.ts";
+import type { SmbOptions, SmbTransport } from "./options.ts";
 
 /** Names of system errors, and what they mean here. */
 const MEANINGS: Readonly<Record<string, string>> = {

@@ -16,18 +16,9 @@ import { guarded, shareConnection } from "./control_master.ts";
 import { explainEnd, UNKNOWN_END } from "./failures.ts";
 import { fileCipherArgs } from "./file_cipher.ts";
 import type { NativeClient } from "./choice.ts";
+import type { RemoteRequest } from "./remote_command.ts";
 import { RemoteFiles } from "./remote_files.ts";
 import { startPlink } from "./plink.ts";
-
-/** What is run on the other side: a command line for its shell, or a subsystem by name. */
-export type RemoteRequest =
-  | {
-    readonly line: string;
-    readonly program: string;
-    /** The command for messages: the line may have values of `env`, which may be secrets. */
-    readonly shown: string;
-  }
-  | { readonly subsystem: string };
 
 /** Paths with blanks go inside quotation marks; `checkOptions` refused those that have such marks. */
 function quotePaths(paths: readonly string[]): string {

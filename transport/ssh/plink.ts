@@ -15,7 +15,7 @@ import { explainEnd } from "./failures.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { lookUp } from "./known_hosts.ts";
 import type { RemoteFiles } from "./remote_files.ts";
-import type { RemoteRequest } from "./native.ts";
+import type { RemoteRequest } from "./remote_command.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 
 /** Starts plink for `request`. @throws {TypeError} for an option that it has no word for. */

@@ -10,6 +10,16 @@
 
 import { quoteCommand } from "../popen.ts";
 
+/** What is run on the other side: a command line for its shell, or a subsystem by name. */
+export type RemoteRequest =
+  | {
+    readonly line: string;
+    readonly program: string;
+    /** The command for messages: the line may have values of `env`, which may be secrets. */
+    readonly shown: string;
+  }
+  | { readonly subsystem: string };
+
 // csh expands `!` and ends a line at a line break even inside single quotes, and fish reads
 // backslashes there.
 const UNQUOTABLE = /[!\n\r\\]/;
