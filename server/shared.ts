@@ -109,6 +109,8 @@ class Client implements Served {
   readonly #session: Session;
   readonly #files = makeFiles();
   #settings: Settings = {};
+  /** Has anything come since the last tick? To ask for the time at each arrival would be dear. */
+  #heard = false;
   #lastSeen = performance.now();
   #lastActive = performance.now();
   #lastCall = 0;
@@ -176,7 +178,7 @@ class Client implements Served {
       for (;;) {
         const length = await this.#channel.read(buffer);
         if (length === null) break;
-        this.#lastSeen = performance.now();
+        this.#heard = true;
         this.#asked = false;
         session.receive(buffer.subarray(0, length));
         if (session.closeReason) return;
@@ -229,6 +231,10 @@ class Client implements Served {
     const session = this.#session;
     if (session.closeReason) return;
     session.tick();
+    if (this.#heard) {
+      this.#heard = false;
+      this.#lastSeen = now;
+    }
     if (now - this.#lastSeen > SILENCE && !this.#asked) {
       this.#asked = true;
       void session.ping();
