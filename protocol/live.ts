@@ -21,6 +21,66 @@ export function givesBytes(stream: ReadableStream): boolean {
 
 /** So many bytes of a stream may wait for a frame: the next ones are read meanwhile, and fill it up. */
 const AHEAD = 256 << 10;
+/** A batch of items is not let grow beyond this size of its text. */
+const BATCH_BYTES = 32 << 10;
+const BATCH_ITEMS = 8192;
+
+/** Items that leave together: the first at once, later ones in batches that grow. */
+class Batch {
+  readonly #out: Outflow;
+  #items: unknown[] = [];
+  #most = 1;
+  /** Was there an item that cannot cross? The ones before it have left. */
+  unsendable = false;
+
+  constructor(out: Outflow) {
+    this.#out = out;
+  }
+
+  get empty(): boolean {
+    return this.#items.length === 0;
+  }
+
+  /** Adds an item; says whether the batch should leave now. */
+  add(item: unknown): boolean {
+    return this.#items.push(item) >= this.#most;
+  }
+
+  /** Sends what there is. To await it lets the frame leave, and credit come in, where a source never waits. */
+  async send(): Promise<void> {
+    if (this.#items.length === 0) return;
+    // What was sent while the source made itself waited for may have used the credit up.
+    if (!this.#out.ready) await this.#out.whenReady();
+    if (this.#out.over) return;
+    const items = this.#items;
+    this.#items = [];
+    let size: number;
+    try {
+      size = this.#out.sendItems(items);
+    } catch (error) {
+      // The items before the one that cannot cross do arrive.
+      this.unsendable = true;
+      for (let i = 0; items.length > 1 && i < items.length && !this.#out.over; i++) {
+        await this.#out.whenReady();
+        this.#out.sendItems([items[i]]);
+      }
+      throw error;
+    }
+    const relieved = this.#out.relieved();
+    if (relieved) await relieved;
+    this.#most = size > BATCH_BYTES
+      ? Math.max(1, Math.floor(items.length * BATCH_BYTES / size))
+      : Math.min(2 * this.#most, BATCH_ITEMS);
+  }
+}
+
+/** What a promise holds if it has settled within a few turns of the microtask queue. */
+async function settledSoon<T>(promise: Promise<T>): Promise<T | undefined> {
+  let value: T | undefined;
+  promise.then((result) => value = result, () => {});
+  for (let i = 0; i < 4 && value === undefined; i++) await undefined;
+  return value;
+}
 
 /** Sends what a stream gives. It never rejects: an error is the channel's end. */
 export async function pumpReadable(stream: ReadableStream, out: Outflow): Promise<void> {
@@ -28,28 +88,38 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
   out.stopped.then(({ early, reason }) => {
     if (early) reader.cancel(reason).catch(() => {});
   });
+  const batch = new Batch(out);
   try {
     for (;;) {
-      await out.whenReady();
+      if (!out.ready) await out.whenReady();
       if (out.over) break;
-      const { done, value } = await reader.read();
+      const reading = reader.read();
+      const step = batch.empty
+        ? await reading
+        : await settledSoon(reading) ?? (await batch.send(), await reading);
+      const { done, value } = step;
       if (done) break;
       if (value instanceof Uint8Array) {
+        await batch.send();
         await out.handOver(value);
         await out.taken(AHEAD);
       } else {
         await out.taken(0);
-        out.sendItems([value]);
-        const relieved = out.relieved();
-        if (relieved) await relieved;
+        if (batch.add(value)) await batch.send();
       }
     }
+    await batch.send();
     await out.taken(0);
     out.end(false, undefined);
   } catch (error) {
     reader.cancel(error).catch(() => {});
+    let last = error;
+    if (!batch.unsendable) {
+      // An item that cannot cross came first, and is what ends the stream.
+      await batch.send().catch((worse) => last = worse);
+    }
     await out.taken(0);
-    out.end(true, error);
+    out.end(true, last);
   }
 }
 
@@ -169,10 +239,6 @@ export function writableOf(out: Outflow): WritableStream {
 }
 
 type AnyIterator = AsyncIterator<unknown> | Iterator<unknown>;
-/** A batch is not let grow beyond this size of its text. */
-const BATCH_BYTES = 32 << 10;
-const BATCH_ITEMS = 8192;
-
 /**
  * Sends what an iterator gives: the first item at once, later ones in batches that grow, but never later than the
  * iterator makes the consumer wait. It never rejects: an error is the channel's end.
@@ -189,80 +255,43 @@ export async function pumpIterator(iterator: AnyIterator, out: Outflow): Promise
       out.end(true, error);
     }
   });
-  let most = 1;
-  let batch: unknown[] = [];
-  let unsendable = false;
-  const send = async () => {
-    if (batch.length === 0) return;
-    // What was sent while the iterator made itself waited for may have used the credit up.
-    if (!out.ready) await out.whenReady();
-    if (out.over) return;
-    const items = batch;
-    batch = [];
-    let size: number;
-    try {
-      size = out.sendItems(items);
-    } catch (error) {
-      // The items before the one that cannot cross do arrive.
-      unsendable = true;
-      for (let i = 0; items.length > 1 && i < items.length && !out.over; i++) {
-        await out.whenReady();
-        out.sendItems([items[i]]);
-      }
-      throw error;
-    }
-    const relieved = out.relieved();
-    if (relieved) await relieved;
-    most = size > BATCH_BYTES
-      ? Math.max(1, Math.floor(items.length * BATCH_BYTES / size))
-      : Math.min(2 * most, BATCH_ITEMS);
-  };
+  const batch = new Batch(out);
   try {
     for (;;) {
       if (!out.ready) await out.whenReady();
       if (out.over) break;
       let step = iterator.next();
       if (step instanceof Promise) {
-        step = await settledSoon(step) ?? (await send(), await step);
+        step = await settledSoon(step) ?? (await batch.send(), await step);
       } else if (typeof (step as unknown as PromiseLike<unknown>).then === "function") {
-        await send();
+        await batch.send();
         step = await step;
       }
       if (finished) break;
       if (step.done) {
-        await send();
+        await batch.send();
         finished = true;
         out.end(false, step.value);
         return;
       }
-      batch.push(step.value);
-      // To await it lets the frame leave, and credit come in, where an iterator never waits.
-      if (batch.length >= most) await send();
+      if (batch.add(step.value)) await batch.send();
     }
   } catch (error) {
     if (!finished) {
       finished = true;
       let last = error;
       try {
-        if (unsendable) await iterator.return?.();
-        else await send();
+        if (batch.unsendable) await iterator.return?.();
+        else await batch.send();
       } catch (worse) {
         // What says why nothing more is sent comes first.
-        if (!unsendable) last = worse;
+        if (!batch.unsendable) last = worse;
       }
       out.end(true, last);
     }
     return;
   }
   await stopped;
-}
-
-/** What a promise holds if it has settled within a few turns of the microtask queue. */
-async function settledSoon<T>(promise: Promise<T>): Promise<T | undefined> {
-  let value: T | undefined;
-  promise.then((result) => value = result, () => {});
-  for (let i = 0; i < 4 && value === undefined; i++) await undefined;
-  return value;
 }
 
 /** An iterator over what comes on a channel. */
