@@ -297,7 +297,7 @@ export class Outflow {
   readonly #port: ChannelPort;
   #credit: number;
   #untaken = 0;
-  #onTaken: (() => void) | undefined;
+  #onTaken: (() => void)[] = [];
   #ended = false;
   #stopped = false;
   #wake: (() => void) | undefined;
@@ -362,14 +362,14 @@ export class Outflow {
       this.#untaken += piece.length;
       this.#port.sendBytes(this.id, piece, () => {
         this.#untaken -= piece.length;
-        this.#onTaken?.();
+        for (const taken of this.#onTaken.splice(0)) taken();
       });
     }
   }
 
   /** Resolves when no more than so many of the bytes that were handed over wait to be taken. */
   async taken(most: number): Promise<void> {
-    while (this.#untaken > most) await new Promise<void>((resolve) => this.#onTaken = resolve);
+    while (this.#untaken > most) await new Promise<void>((resolve) => this.#onTaken.push(resolve));
   }
 
   /** Sends items; they must have had credit. */
@@ -390,7 +390,8 @@ export class Outflow {
     if (this.#credit > MOST_CREDIT) {
       throw new ProtocolError(`The peer gave too much credit on channel ${this.id}`);
     }
-    this.#wakeUp();
+    // What the last message overdrew may come back in several parts.
+    if (this.#credit > 0) this.#wakeUp();
   }
 
   #wakeUp(): void {

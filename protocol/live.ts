@@ -208,7 +208,8 @@ export function writableOf(out: Outflow): WritableStream {
       out.stopped.then(({ early, reason }) => {
         if (!early) return;
         controller.error(reason);
-        out.end(false, undefined);
+        // The end must not overtake the pieces that wait.
+        out.taken(0).then(() => out.end(false, undefined));
       });
     },
     async write(chunk) {

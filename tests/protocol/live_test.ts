@@ -285,6 +285,23 @@ Deno.test("a chunk that cannot cross breaks its stream at both ends", async () =
   assertEquals(pair.client.openChannels + pair.agent.openChannels, 0);
 });
 
+Deno.test("a sink that fails while pieces of a chunk are on their way fails the writer alone", async () => {
+  await using pair = new Pair({
+    ...makeRoot(),
+    sink: () => new WritableStream({ write: () => Promise.reject(new RangeError("enough")) }),
+  }, { pressure: true });
+  const writer = (await pair.root.sink()).getWriter();
+  writer.closed.catch(() => {});
+  const error = await assertRejects(async () => {
+    for (;;) await writer.write(new Uint8Array(3_000_000));
+  }, Error);
+  assertEquals(error.message, "enough");
+  await pair.fence();
+  assertEquals(pair.client.closeReason, undefined);
+  assertEquals(await pair.root.echo(1), 1);
+  assertEquals(pair.client.openChannels + pair.agent.openChannels, 0);
+});
+
 Deno.test("a slow sink holds up the writer", async () => {
   await using pair = new Pair(makeRoot());
   const { stream, state } = sink();
@@ -393,6 +410,25 @@ Deno.test("an iterator that makes itself waited for does not send beyond its cre
   const rest: number[] = [];
   for await (const text of { [Symbol.asyncIterator]: () => iterator }) rest.push(text.length);
   assertEquals(rest, [40_000, 40_000, 40_000]);
+});
+
+Deno.test("an item far beyond the credit holds up its source until all of that is given back", async () => {
+  const root = {
+    *items() {
+      for (let i = 0; i < 3000; i++) yield "x".repeat(1000);
+      yield "y".repeat(1_500_000);
+      for (let i = 0; i < 3000; i++) yield "z".repeat(1000);
+    },
+  };
+  await using pair = new Pair(root);
+  let length = 0;
+  let count = 0;
+  for await (const item of await pair.root.items()) {
+    length += item.length;
+    // Fast at first, so that much is under way; then slow.
+    if (++count > 400 && count % 20 === 0) await turn();
+  }
+  assertEquals([count, length], [6001, 7_500_000]);
 });
 
 Deno.test("the error of an iterator arrives at its item", async () => {
