@@ -202,6 +202,8 @@ export class Outbox {
   /** Whoever waits for something to leave waits no more. */
   #dropBulk(): void {
     for (const relieved of this.#relieve.splice(0)) relieved();
+    // What was being written has been copied, and whether it arrives is not known.
+    for (const done of this.#written.splice(0)) done();
     const waiting = [...this.#bulk.values()];
     this.#bulk.clear();
     for (const queue of waiting) for (const { done } of queue) done?.();
@@ -315,6 +317,7 @@ export class Outbox {
       while (queue.length > 0 && length < this.#most && queue[0]!.after <= this.#left) {
         const bulk = queue[0]!;
         if (bulk.bytes.length !== bulk.length) {
+          this.#bulk.set(channel, queue);
           throw new TypeError("An array was detached while it was being sent");
         }
         const piece = bulk.bytes.subarray(bulk.at, bulk.at + this.#most - length);

@@ -298,3 +298,24 @@ Deno.test("finishing sends what is queued, drops the pieces, and tells all who w
   await end;
   assertEquals(link.left, [[1], [2]]);
 });
+
+Deno.test("who waits for bytes to leave is told when the link ends while they do", async () => {
+  for (const end of ["close", "finish", "detach"] as const) {
+    const link = new Link("held");
+    const done: number[] = [];
+    link.outbox.addBulk(1, new Uint8Array(10), () => done.push(1));
+    const detached = new Uint8Array(10);
+    link.outbox.addBulk(2, detached, () => done.push(2));
+    await turn();
+    assertEquals([link.left, done], [[1], []]);
+    if (end === "detach") {
+      structuredClone(detached.buffer, { transfer: [detached.buffer] });
+      await link.written();
+      assertEquals([link.failures.length, done], [1, [1]]);
+      link.outbox.close();
+    } else {
+      void link.outbox[end]();
+    }
+    assertEquals(done, [1, 2], end);
+  }
+});
