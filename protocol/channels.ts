@@ -298,6 +298,8 @@ export class Outflow {
   #credit: number;
   #untaken = 0;
   #onTaken: (() => void)[] = [];
+  /** Memory for copies, which was used before. */
+  readonly #spare: Uint8Array[] = [];
   #ended = false;
   #stopped = false;
   #wake: (() => void) | undefined;
@@ -347,12 +349,32 @@ export class Outflow {
 
   /** Sends bytes, as credit allows. Resolves when the last of them was taken: they are the caller's again. */
   async sendBytes(bytes: Uint8Array): Promise<void> {
-    await this.handOver(bytes);
-    await this.taken(0);
+    await this.#queue(bytes, undefined);
+    await this.#taken(0);
   }
 
-  /** Hands bytes over, as credit allows. They are not copied: they are not the caller's any more. */
-  async handOver(bytes: Uint8Array): Promise<void> {
+  /**
+   * Sends bytes, but does not wait for what was copied: the next ones fill the frame up. They are the caller's again
+   * when this resolves. Whatever else is sent then waits for {@linkcode Outflow.flushed}.
+   */
+  async sendAhead(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > AHEAD_CHUNK) return await this.sendBytes(bytes);
+    const room = bytes.length > AHEAD_CHUNK / 4
+      ? this.#spare.pop() ?? new Uint8Array(AHEAD_CHUNK)
+      : undefined;
+    const copy = room ? room.subarray(0, bytes.length) : new Uint8Array(bytes.length);
+    copy.set(bytes);
+    await this.#queue(copy, room);
+    await this.#taken(AHEAD);
+  }
+
+  /** Resolves when all that was sent ahead was taken. */
+  flushed(): Promise<void> {
+    return this.#taken(0);
+  }
+
+  /** Hands bytes on as credit allows; `room` is theirs, and is used again. */
+  async #queue(bytes: Uint8Array, room: Uint8Array | undefined): Promise<void> {
     for (let at = 0; at < bytes.length && !this.over;) {
       if (this.#credit <= 0) await this.whenReady();
       if (this.over) return;
@@ -360,15 +382,17 @@ export class Outflow {
       at += piece.length;
       this.#credit -= piece.length;
       this.#untaken += piece.length;
+      const last = at === bytes.length;
       this.#port.sendBytes(this.id, piece, () => {
         this.#untaken -= piece.length;
+        if (room && last) this.#spare.push(room);
         for (const taken of this.#onTaken.splice(0)) taken();
       });
     }
   }
 
-  /** Resolves when no more than so many of the bytes that were handed over wait to be taken. */
-  async taken(most: number): Promise<void> {
+  /** Resolves when no more than so many of the bytes that were sent wait to be taken. */
+  async #taken(most: number): Promise<void> {
     while (this.#untaken > most) await new Promise<void>((resolve) => this.#onTaken.push(resolve));
   }
 
@@ -431,3 +455,7 @@ export class Outflow {
 }
 
 const PIECE = 256 << 10;
+/** So many bytes that were sent ahead may wait to be taken. */
+const AHEAD = 256 << 10;
+/** Longer chunks are not copied, and fill frames by themselves. */
+const AHEAD_CHUNK = 64 << 10;

@@ -19,8 +19,6 @@ export function givesBytes(stream: ReadableStream): boolean {
   }
 }
 
-/** So many bytes of a stream may wait for a frame: the next ones are read meanwhile, and fill it up. */
-const AHEAD = 256 << 10;
 /** A batch of items is not let grow beyond this size of its text. */
 const BATCH_BYTES = 32 << 10;
 const BATCH_ITEMS = 8192;
@@ -101,15 +99,14 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
       if (done) break;
       if (value instanceof Uint8Array) {
         await batch.send();
-        await out.handOver(value);
-        await out.taken(AHEAD);
+        await out.sendAhead(value);
       } else {
-        await out.taken(0);
+        await out.flushed();
         if (batch.add(value)) await batch.send();
       }
     }
     await batch.send();
-    await out.taken(0);
+    await out.flushed();
     out.end(false, undefined);
   } catch (error) {
     reader.cancel(error).catch(() => {});
@@ -118,7 +115,7 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
       // An item that cannot cross came first, and is what ends the stream.
       await batch.send().catch((worse) => last = worse);
     }
-    await out.taken(0);
+    await out.flushed();
     out.end(true, last);
   }
 }
@@ -209,7 +206,7 @@ export function writableOf(out: Outflow): WritableStream {
         if (!early) return;
         controller.error(reason);
         // The end must not overtake the pieces that wait.
-        out.taken(0).then(() => out.end(false, undefined));
+        out.flushed().then(() => out.end(false, undefined));
       });
     },
     async write(chunk) {

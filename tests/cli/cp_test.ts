@@ -60,7 +60,7 @@ Deno.test({
     for (const resume of ["", "--resume"]) {
       const command = `cd '${folder}' && ${PUSHY} cp -p ${resume} big local::${folder}/to`;
       await using terminal = await Terminal.start(command, `${folder}/screens`, env);
-      await terminal.until(/big \[#+-*\] +\d+% +\d+ MB\/s {2}[\d.]+ s left/);
+      await terminal.until(/big \[#+-*\] +\d+% +[\d.]+ [kMG]B\/s {2}[\d.:]+ (s|min) left/);
       await terminal.press("C-c");
       await terminal.until(/^Interrupted[^]*\[ended 130\]/m);
       assert(!names().includes("to"));

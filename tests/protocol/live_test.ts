@@ -323,6 +323,24 @@ Deno.test("a slow sink holds up the writer", async () => {
   assertEquals(state.chunks.reduce((sum, chunk) => sum + chunk.length, 0), 100 * (64 << 10));
 });
 
+for (const size of [100, 20_000, 65_536, 300_000]) {
+  Deno.test(`a source may use its memory again for the next chunk: ${size} bytes`, async () => {
+    await using pair = new Pair(makeRoot(), { pressure: true });
+    const memory = new Uint8Array(size);
+    let made = 0;
+    const source = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (made === 30) return controller.close();
+        controller.enqueue(memory.fill(++made));
+      },
+    }, { highWaterMark: 0 });
+    const pieces = await pair.root.collect(source) as Uint8Array[];
+    const bytes = pieces.flatMap((piece) => [...piece]);
+    assertEquals(bytes.length, 30 * size);
+    assert(bytes.every((byte, i) => byte === Math.floor(i / size) + 1));
+  });
+}
+
 Deno.test("piping between two streams of the same peer does not come through the caller", async () => {
   const output = sink();
   const input = source(20, () => new Uint8Array(10_000));
