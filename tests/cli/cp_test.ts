@@ -51,7 +51,8 @@ Deno.test({
   fn: async () => {
     await using guard = leakGuard();
     const { folder, env } = guard;
-    const size = 300_000_000;
+    // Long enough to be seen on its way, and interrupted.
+    const size = 800_000_000;
     const file = await Deno.open(`${folder}/big`, { create: true, write: true });
     await file.truncate(size);
     file.close();
