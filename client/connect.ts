@@ -337,7 +337,7 @@ class Attempt {
         // The process has ended: the missing banner tells of it.
       });
     }
-    session.hello({ cache, limits: { ...limits } });
+    session.hello({ cache, limits: { ...limits }, gcInterval: parts.gcInterval });
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
     following.to(stderr);

@@ -48,7 +48,7 @@ export async function start(loaded: Loaded): Promise<void> {
         answered = true;
         // Not before the first result has left: a first timer costs Deno 5 ms, and a worker more.
         setTimeout(watch, 50);
-        setInterval(() => session.tick(), 5000);
+        setInterval(() => session.tick(), settings.gcInterval ?? 5000);
       }
       return written;
     },

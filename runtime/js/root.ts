@@ -18,6 +18,8 @@ export interface Settings {
   cache?: boolean;
   /** The client's limits. */
   limits?: Partial<Limits>;
+  /** How often what was collected is given back, in milliseconds. */
+  gcInterval?: number;
 }
 
 /** What the client reaches at target 0. */

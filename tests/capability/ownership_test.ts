@@ -102,7 +102,7 @@ capability("callbacks that the remote dropped are given back", async ({ con, mak
     return con.stats.localRefs;
   };
   assertEquals(await collected(), 0);
-}, { needs: [] });
+}, { needs: [], connect: { gcInterval: 100 } });
 
 capability("gcEnabled = false keeps everything, release does not", async ({ con, code }) => {
   con.gcEnabled = false;
