@@ -78,7 +78,7 @@ capability("a stopped idle peer is lost within keepAlive", async ({ con }) => {
   clearTimeout(waiting);
   assertInstanceOf(reason, ConnectionLostError);
   assertStringIncludes(reason.message, "no sign of life");
-}, { ...stoppable, connect: { keepAlive: 400 } });
+}, { ...stoppable, connect: { keepAlive: 400, closeTimeout: 100 } });
 
 capability("a busy peer is only called unresponsive, until it answers", async ({ con }) => {
   const unresponsive = event(con as unknown as EventTarget, "unresponsive");
@@ -106,7 +106,7 @@ capability("with whileBusy a silent busy peer is lost", async ({ con }) => {
   await con.eval("1");
   Deno.kill(con.interpreter.pid, "SIGSTOP");
   assertInstanceOf(await call, ConnectionLostError);
-}, { ...stoppable, connect: { keepAlive: { interval: 1200, whileBusy: true } } });
+}, { ...stoppable, connect: { keepAlive: { interval: 800, whileBusy: true }, closeTimeout: 100 } });
 
 capability(
   "close returns for a stopped agent, and for one that spins",
@@ -124,7 +124,7 @@ capability(
 
 capability("a peer is not lost because this side did not look", async ({ con }) => {
   await con.eval("1");
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 2; i++) {
     await new Promise((resolve) => setTimeout(resolve, 130));
     for (const end = Date.now() + 500; Date.now() < end;);
   }
