@@ -9,6 +9,7 @@ ordinary call changes no thread; a thread that waits for an answer does so while
 because the main thread has been at a call for a moment, does the watcher read, and gives calls to the pool.
 """
 import builtins
+import gc
 import io
 import os
 import select
@@ -72,6 +73,29 @@ def bring(name):
         finally:
             sys.path[:] = path
     return sys.modules[name]
+
+
+def calm(work):
+    """Makes `work`, which holds a lock, collect no garbage: a destructor may call the other side, or print, and need that lock."""
+    def calmly(*args):
+        collects = gc.isenabled()
+        try:
+            gc.disable()
+            return work(*args)
+        finally:
+            if collects:
+                gc.enable()
+    return calmly
+
+
+# Objects that the peer holds no more. Their destructors run where a call does, not where the peer is read.
+trash = deque()
+
+
+def drop(value):
+    if not trash:
+        queue.append(trash.clear)
+    trash.append(value)
 
 
 # ---- limits
@@ -176,6 +200,9 @@ def receive():
         data = left + data
     at = 0
     size = len(data)
+    # A destructor that calls the other side would wait for what only this thread reads.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         while size - at >= 12:
             length, word, text_length = unpack(data, at)
@@ -204,6 +231,9 @@ def receive():
             at = end
     except Exception as error:
         fail(error)
+    finally:
+        if collects:
+            gc.enable()
     left = data[at:] if at < size else b""
 
 
@@ -487,6 +517,9 @@ def settle(answer, state, value):
         reply(answer)
 
 
+settle = calm(settle)
+
+
 def reply(answer):
     value = answer.value
     if answer.state == DONE:
@@ -520,7 +553,9 @@ def acknowledged(word):
 
 def forget(more):
     while more:
-        answers.pop(unacknowledged.popleft(), None)
+        answer = answers.pop(unacknowledged.popleft(), None)
+        if answer and type(answer.value) not in SCALARS:
+            drop(answer)
         more -= 1
 
 
@@ -534,6 +569,8 @@ after_deferred = []
 
 out_lock = _thread.allocate_lock()
 write_lock = _thread.allocate_lock()
+# The thread that writes.
+writer = 0
 pending = []
 pending_size = 0
 attached_parts = []
@@ -558,6 +595,9 @@ def post(text, answer=0, parcel=None):
             unacknowledged.append(answer)
         if pending_size + attached_size > 524288:
             seal()
+
+
+post = calm(post)
 
 
 def seal():
@@ -592,23 +632,43 @@ def write_all(data):
         finish(False)
 
 
+def gather():
+    """What is pending is what comes next."""
+    with out_lock:
+        if pending or dropped or not (sealed or new_bulks or bulks):
+            seal()
+        if new_bulks:
+            bulks.extend(new_bulks)
+            del new_bulks[:]
+
+
+gather = calm(gather)
+
+
+def add_bulk(channel, data, done):
+    """Queues bytes for a channel."""
+    with out_lock:
+        new_bulks.append([channel, memoryview(data), 0, done])
+
+
+add_bulk = calm(add_bulk)
+
+
 def flush():
     """Writes what there is, unless another thread is at it: that one takes it along."""
+    global writer
     while pending or sealed or new_bulks or bulks or dropped or processed - sent_processed > 1000:
         if not write_lock.acquire(False):
             return
+        writer = _thread.get_ident()
         try:
-            with out_lock:
-                if pending or dropped or not (sealed or new_bulks or bulks):
-                    seal()
-                if new_bulks:
-                    bulks.extend(new_bulks)
-                    del new_bulks[:]
+            gather()
             while sealed:
                 write_all(sealed.popleft())
             if bulks:
                 write_piece()
         finally:
+            writer = 0
             write_lock.release()
 
 # ---- session
@@ -709,6 +769,9 @@ def ended(answer, thread):
             thread.stack.pop()
             if answer.cancelled:
                 clear_cancel(thread)
+
+
+ended = calm(ended)
 
 
 def pass_on():
@@ -1755,6 +1818,9 @@ def introduce(value):
     return entry
 
 
+introduce = calm(introduce)
+
+
 def give_back(number, count):
     with export_lock:
         entry = export_of(number)
@@ -1765,8 +1831,12 @@ def give_back(number, count):
         if entry.count:
             return
         del exports[number], exported[id(entry.value)]
+    drop(entry.value)
     if entry.release:
         entry.release()
+
+
+give_back = calm(give_back)
 
 
 class Export:
@@ -2210,11 +2280,18 @@ def write_piece():
 # ---- session
 
 
+def set_waiting(thread, waiting):
+    with cancel_lock:
+        thread.waiting = waiting
+
+
+set_waiting = calm(set_waiting)
+
+
 def block(thread, ready, timeout=None):
     """Waits until something has arrived. Meanwhile it runs calls that descend from its own, and reads if nobody else does."""
     until = timeout is not None and bring("time").monotonic() + timeout
-    with cancel_lock:
-        thread.waiting += 1
+    set_waiting(thread, thread.waiting + 1)
     waiters.append(thread)
     try:
         while not ready():
@@ -2225,8 +2302,7 @@ def block(thread, ready, timeout=None):
                 try:
                     perform(thread.inbox.popleft(), thread)
                 finally:
-                    with cancel_lock:
-                        thread.waiting = before
+                    set_waiting(thread, before)
                     waiters.append(thread)
                 continue
             flush()
@@ -2248,8 +2324,7 @@ def block(thread, ready, timeout=None):
                 thread.lock.acquire()
     finally:
         waiters.remove(thread)
-        with cancel_lock:
-            thread.waiting -= 1
+        set_waiting(thread, thread.waiting - 1)
         if waiters and not baton.locked():
             pass_on()
         if asleep:
@@ -2264,17 +2339,17 @@ def raise_if_cancelled(thread):
 
 
 def flood():
-    """More was printed than was taken: whoever prints waits."""
+    """More was printed than was taken: whoever prints waits, but not a destructor for its own thread."""
+    if writer == _thread.get_ident():
+        return
     thread = current()
-    with cancel_lock:
-        thread.waiting += 1
+    set_waiting(thread, thread.waiting + 1)
     try:
         if write_lock.acquire():
             write_lock.release()
         flush()
     finally:
-        with cancel_lock:
-            thread.waiting -= 1
+        set_waiting(thread, thread.waiting - 1)
 
 
 def arrive(numbers, attached, then):
@@ -2473,6 +2548,8 @@ STREAM_CREDIT = 256 << 10
 ITERATOR_CREDIT = 4 << 10
 last_channel = 0
 last_peer_channel = 0
+# Numbers that the peer left out so far.
+skipped_channels = set()
 inflows = {}
 outflows = {}
 channel_order = {}
@@ -2480,9 +2557,18 @@ channel_order = {}
 
 def new_channel(number):
     global last_peer_channel
-    if type(number) is not int or number <= last_peer_channel:
+    if type(number) is not int or number > last_peer_channel + LIMITS["channels"]:
+        raise ProtocolError("The peer opened channel %s far out of order" % number)
+    if number > last_peer_channel:
+        # A message that waits opens its channels later than the ones behind it do.
+        skipped_channels.update(range(last_peer_channel + 1, number))
+        last_peer_channel = number
+        while len(skipped_channels) > LIMITS["channels"]:
+            skipped_channels.discard(min(skipped_channels))
+    elif number in skipped_channels:
+        skipped_channels.discard(number)
+    else:
         raise ProtocolError("The peer opened channel %s twice" % number)
-    last_peer_channel = number
     if len(inflows) + len(outflows) > LIMITS["channels"]:
         raise ProtocolError("There are more than %d open streams (limits.channels)" % LIMITS["channels"])
     return number
@@ -2596,33 +2682,71 @@ def inflow_of(channel):
 
 
 def on_stream_chunk(channel, data):
-    inflow_of(channel).push(("bytes", data), len(data))
+    in_order(channel, None, data, lambda held: inflow_of(channel).push(("bytes", held), len(held)))
+
+
+order_lock = _thread.allocate_lock()
+
+
+class Order:
+    """What waits on a channel: `[ready, then, attached]` each."""
+    __slots__ = ("jobs", "lock")
+
+
+def add_job(channel, job, first=False):
+    with order_lock:
+        order = channel_order.get(channel)
+        if order is None:
+            order = channel_order[channel] = Order()
+            order.jobs = deque()
+            order.lock = _thread.allocate_lock()
+        (order.jobs.appendleft if first else order.jobs.append)(job)
+    return order
+
+
+def run_jobs(channel, order):
+    jobs = order.jobs
+    while jobs and jobs[0][0] and order.lock.acquire(False):
+        try:
+            while jobs and jobs[0][0]:
+                job = jobs.popleft()
+                job[1](job[2])
+        finally:
+            order.lock.release()
+    with order_lock:
+        if not jobs and channel_order.get(channel) is order:
+            del channel_order[channel]
 
 
 def in_order(channel, numbers, attached, then):
     """What comes on a channel stays in order, though some of it waits for its blobs."""
-    order = channel_order.get(channel)
-    if not numbers and not order:
+    if not numbers and channel not in channel_order:
         then(attached)
         return
-    if order is None:
-        order = channel_order[channel] = deque()
     job = [not numbers, then, attached]
-    order.append(job)
+    order = add_job(channel, job)
 
     def go(held):
-        job[0] = True
         job[2] = held
-        while order and order[0][0]:
-            ready = order.popleft()
-            ready[1](ready[2])
-        if not order:
-            channel_order.pop(channel, None)
+        job[0] = True
+        run_jobs(channel, order)
 
     if numbers:
         arrive(numbers, attached, go)
     else:
         go(attached)
+
+
+def in_place(channel):
+    """What comes next on a channel waits for this: a function that takes what is done then."""
+    job = [False, None, None]
+    order = add_job(channel, job, True)
+
+    def go(then):
+        job[1] = lambda held: then()
+        job[0] = True
+        run_jobs(channel, order)
+    return go
 
 
 def on_items(message, attached):
@@ -2632,17 +2756,20 @@ def on_items(message, attached):
     numbers = message[5] if len(message) > 5 else None
 
     def then(held):
+        def push(kind, value):
+            inflow_of(channel).push((kind, value), cost)
         incoming = Incoming(held)
         try:
             items = incoming.top(message[3], form)
         except Refused as error:
-            inflow_of(channel).push(("failed", TypeError(str(error))), cost)
+            push("failed", TypeError(str(error)))
             return
-        push = lambda: inflow_of(channel).push(("items", items), cost)
         if incoming.waiting:
-            when_filled(incoming.waiting, push, lambda error: inflow_of(channel).push(("failed", error), cost))
+            place = in_place(channel)
+            when_filled(incoming.waiting, lambda: place(lambda: push("items", items)),
+                        lambda error: place(lambda: push("failed", error)))
         else:
-            push()
+            push("items", items)
     in_order(channel, numbers, attached, then)
 
 
@@ -2678,10 +2805,15 @@ def on_credit(message, attached):
 
 
 def on_abort(message, attached):
-    found = imports.get(message[1])
-    signal = found and found()
-    if type(signal) is Signal:
-        signal.abort(Incoming(attached).top(message[2], message[3] if len(message) > 3 else 0))
+    reason = Incoming(attached).top(message[2], message[3] if len(message) > 3 else 0)
+
+    def abort():
+        found = imports.get(message[1])
+        signal = found and found()
+        if type(signal) is Signal:
+            signal.abort(reason)
+    # The signal may be in a message that waits for its blobs.
+    undeferred(abort)
 
 
 def on_pong(message, attached):
@@ -2769,8 +2901,7 @@ class Outflow:
             def done():
                 taken.append(1)
                 thread.wake()
-            with out_lock:
-                new_bulks.append([self.id, memoryview(piece), 0, done])
+            add_bulk(self.id, piece, done)
             block(thread, lambda: taken)
 
 
@@ -3216,8 +3347,7 @@ class FilePump(Pump):
             piece = b"" if self.stopped else file.read(min(self.credit, PIECE))
             if piece:
                 self.spend(len(piece))
-                with out_lock:
-                    new_bulks.append([self.id, memoryview(piece), 0, self.written])
+                add_bulk(self.id, piece, self.written)
                 flush()
                 return
             if not self.stopped:

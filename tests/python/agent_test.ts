@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { byRef, type Connection, copy, kwargs, RemoteError } from "../../mod.ts";
+import { byRef, type Connection, copy, kwargs, release, RemoteError } from "../../mod.ts";
 import { item, len, repr, setItem, slice, str } from "../../python.ts";
 import { held, Printed, PYTHON, python, PYTHONS } from "./pythons.ts";
 
@@ -502,6 +502,96 @@ Deno.test({
     {
       await using py = await python({}, ["sh", "-c", 'exec "$0" "$@" 2>&-', PYTHON!.path]);
       assertEquals(await py.eval("1 + 1"), 2);
+    }
+  },
+});
+
+for (const { path, version, pypy } of PYTHONS) {
+  Deno.test({
+    name: `${
+      pypy ? "PyPy" : "Python"
+    } ${version} (${path}): destructors may call the other side and print`,
+    // Its collector runs destructors when it likes.
+    ignore: pypy,
+    fn: async () => {
+      await using py = await python({ stdout: "null" }, path) as Any;
+      const scope = py.scope();
+      await py.execute(
+        `
+        import gc
+        class Held:
+            def __init__(self, gone): self.gone = gone
+            def __del__(self): self.gone("released")
+        class Cycle(Held):
+            def __init__(self, gone):
+                self.gone = gone
+                self.me = self
+            def __del__(self):
+                print("collected")
+                self.gone(object())
+        def make(n, gone):
+            for i in range(n): Cycle(gone)
+            return Held
+        def loud(n, gone):
+            for i in range(n):
+                Cycle(gone)
+                print(i)
+                gone({"a": [i]})
+        gc.set_threshold(20)
+        `,
+        scope,
+      );
+      let gone = 0;
+      const callback = () => void gone++;
+      // Given back while other calls are answered: it is dropped where the agent reads.
+      for (let i = 0; i < 3; i++) {
+        const held = await scope.Held(callback);
+        await py.eval("1");
+        release(held);
+        await py.eval("2");
+      }
+      for (let i = 0; i < 50 && gone < 3; i++) await py.eval("3");
+      assertEquals(gone, 3);
+      for (let i = 0; i < 20; i++) {
+        await Promise.all(Array.from({ length: 20 }, (_, n) => scope.make(n % 7, callback)));
+        await scope.loud(30, callback);
+      }
+      assertEquals(await py.eval("6 * 7"), 42);
+      assert(await py.eval("__import__('gc').isenabled()"));
+    },
+  });
+}
+
+Deno.test({
+  name: "Python: what waits for a large value keeps its order, its streams and its signals",
+  ignore: PYTHON === undefined,
+  fn: async () => {
+    await using py = await python() as Any;
+    const scope = py.scope();
+    await py.execute(
+      `
+      def both(data, items): return [len(data), sum(len(item) for item in items)]
+      def size(items): return sum(len(item) for item in items)
+      def wait(data, signal): return [len(data), signal.wait(10)]
+      def order(items): return [item["i"] if isinstance(item, dict) else item[0] for item in items]
+      `,
+      scope,
+    );
+    const stream = () => ReadableStream.from([new Uint8Array(1000), new Uint8Array(10)]);
+    // The stream beside the large value has a smaller number than the one of the call behind it.
+    assertEquals(
+      await Promise.all([scope.both(new Uint8Array(20_000_000), stream()), scope.size(stream())]),
+      [[20_000_000, 1010], 1010],
+    );
+    const controller = new AbortController();
+    const waiting = scope.wait(new Uint8Array(20_000_000), controller.signal).then((it: Any) => it);
+    setTimeout(() => controller.abort(), 0);
+    assertEquals(await waiting, [20_000_000, true]);
+
+    const late = <T>(value: T) => new Promise<T>((resolve) => setTimeout(resolve, 20, value));
+    for (const second of [new Uint8Array(90_000), late(1)]) {
+      const items = [{ i: 0, second }, new Uint8Array(10).fill(1), { i: 2 }];
+      assertEquals(await scope.order(ReadableStream.from(items)), [0, 1, 2]);
     }
   },
 });
