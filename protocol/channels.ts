@@ -215,6 +215,12 @@ export class Inflow {
     return this.#at < this.#queue.length;
   }
 
+  /** Is what comes next an error? */
+  get failsNext(): boolean {
+    const arrival = this.#queue[this.#at];
+    return arrival !== undefined && "failed" in arrival && arrival.failed;
+  }
+
   /** What came next, if anything has: its credit is given back. */
   take(): Arrival | undefined {
     if (this.#at >= this.#queue.length) return undefined;

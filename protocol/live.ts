@@ -125,8 +125,12 @@ export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
   // Without a queue of its own: it asks only when somebody reads, and then takes what has come.
   const deliver = (controller: Controller): void => {
     try {
-      for (let arrival = inflow.take(); arrival !== undefined; arrival = inflow.take()) {
+      // An error empties a stream's queue: what was put there is read first.
+      for (let given = false; !(given && inflow.failsNext);) {
+        const arrival = inflow.take();
+        if (arrival === undefined) break;
         handOver(controller, arrival, inflow);
+        given ||= !("items" in arrival) || arrival.items.length > 0;
       }
     } catch (error) {
       // Objects in a stream of bytes, say: the source is told, and so is the reader.

@@ -603,3 +603,34 @@ Deno.test("closing while a large stream is under way settles its writer", async 
   await pair.fence();
   pair.agent.close();
 });
+
+Deno.test("what came before the error of a source is read first, however slowly", async () => {
+  await using pair = new Pair({
+    breaks: (bytes: boolean) => {
+      let i = 0;
+      return new ReadableStream({
+        type: bytes ? "bytes" : undefined,
+        pull(controller: Any) {
+          if (i === 5) throw new RangeError("broken");
+          controller.enqueue(new Uint8Array(100).fill(++i));
+        },
+      } as Any, { highWaterMark: 0 });
+    },
+  });
+  for (const bytes of [false, true]) {
+    let length = 0;
+    const stream: ReadableStream = await pair.root.breaks(bytes);
+    await pair.fence();
+    await assertRejects(
+      async () => {
+        for await (const chunk of stream) {
+          length += chunk.length;
+          await pair.fence();
+        }
+      },
+      Error,
+      "broken",
+    );
+    assertEquals(length, 500);
+  }
+});
