@@ -2462,6 +2462,8 @@ def work():
                     return
             continue
         attempt(perform, answer, thread)
+        # It is not kept while this thread waits.
+        answer = None
         if pending_size > 32768 or not queue:
             flush()
 
