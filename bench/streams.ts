@@ -1,6 +1,5 @@
 /**
- * The streams that the benches send through a connection: pieces of 64 KiB, from memory that is used again, as the
- * floors do.
+ * The streams that the benches send through a connection: zeros, in pieces of 64 KiB, made as they are read.
  *
  * @module
  */
@@ -8,19 +7,17 @@
 import type { Connection } from "../mod.ts";
 
 const PIECE = 64 << 10;
-const piece = new Uint8Array(PIECE).fill(7);
 
 // deno-lint-ignore no-explicit-any
 type AnyConnection = Connection<any>;
 
 /** What the other side needs for {@linkcode streamIn} and {@linkcode streamOut}. */
 export const STREAMS = `
-  const piece = new Uint8Array(${PIECE}).fill(7);
   function stream(size) {
     let left = size;
-    return new ReadableStream({ pull(c) {
-      if (left <= 0) return c.close();
-      const n = Math.min(left, ${PIECE}); left -= n; c.enqueue(piece.subarray(0, n));
+    return new ReadableStream({ type: "bytes", pull(c) {
+      if (left <= 0) { c.close(); c.byobRequest?.respond(0); return; }
+      const n = Math.min(left, ${PIECE}); left -= n; c.enqueue(new Uint8Array(n));
     } }, { highWaterMark: 0 });
   }
   async function drain(readable) { let n = 0; for await (const b of readable) n += b.length; return n; }
@@ -40,11 +37,11 @@ export async function streamOut(con: AnyConnection, size: number): Promise<void>
   const stream = new ReadableStream({
     pull(controller) {
       if (left <= 0) return controller.close();
-      const length = Math.min(left, PIECE);
-      left -= length;
-      controller.enqueue(piece.subarray(0, length));
+      const piece = Math.min(left, PIECE);
+      left -= piece;
+      controller.enqueue(new Uint8Array(piece));
     },
-  }, { highWaterMark: 0 });
+  });
   const drain = await con.eval("drain") as (stream: ReadableStream) => Promise<number>;
   const got = await drain(stream);
   if (got !== size) throw new Error(`${got} bytes went`);

@@ -304,8 +304,6 @@ export class Outflow {
   #credit: number;
   #untaken = 0;
   #onTaken: (() => void)[] = [];
-  /** Memory for copies, which was used before. */
-  readonly #spare: Uint8Array[] = [];
   #ended = false;
   #stopped = false;
   #wake: (() => void) | undefined;
@@ -355,22 +353,16 @@ export class Outflow {
 
   /** Sends bytes, as credit allows. Resolves when the last of them was taken: they are the caller's again. */
   async sendBytes(bytes: Uint8Array): Promise<void> {
-    await this.#queue(bytes, undefined);
+    await this.#queue(bytes);
     await this.#taken(0);
   }
 
   /**
-   * Sends bytes, but does not wait for what was copied: the next ones fill the frame up. They are the caller's again
-   * when this resolves. Whatever else is sent then waits for {@linkcode Outflow.flushed}.
+   * Sends bytes that nobody else has, and does not wait until they were taken: the next ones fill the frame up. Whatever
+   * else is sent then waits for {@linkcode Outflow.flushed}.
    */
   async sendAhead(bytes: Uint8Array): Promise<void> {
-    if (bytes.length > AHEAD_CHUNK) return await this.sendBytes(bytes);
-    const room = bytes.length > AHEAD_CHUNK / 4
-      ? this.#spare.pop() ?? new Uint8Array(AHEAD_CHUNK)
-      : undefined;
-    const copy = room ? room.subarray(0, bytes.length) : new Uint8Array(bytes.length);
-    copy.set(bytes);
-    await this.#queue(copy, room);
+    await this.#queue(bytes);
     await this.#taken(AHEAD);
   }
 
@@ -379,8 +371,8 @@ export class Outflow {
     return this.#taken(0);
   }
 
-  /** Hands bytes on as credit allows; `room` is theirs, and is used again. */
-  async #queue(bytes: Uint8Array, room: Uint8Array | undefined): Promise<void> {
+  /** Hands bytes on, as credit allows. */
+  async #queue(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length && !this.over;) {
       if (this.#credit <= 0) await this.whenReady();
       if (this.over) return;
@@ -388,10 +380,8 @@ export class Outflow {
       at += piece.length;
       this.#credit -= piece.length;
       this.#untaken += piece.length;
-      const last = at === bytes.length;
       this.#port.sendBytes(this.id, piece, () => {
         this.#untaken -= piece.length;
-        if (room && last) this.#spare.push(room);
         for (const taken of this.#onTaken.splice(0)) taken();
       });
     }
@@ -463,5 +453,3 @@ export class Outflow {
 const PIECE = 256 << 10;
 /** So many bytes that were sent ahead may wait to be taken. */
 const AHEAD = 256 << 10;
-/** Longer chunks are not copied, and fill frames by themselves. */
-const AHEAD_CHUNK = 64 << 10;

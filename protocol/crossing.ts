@@ -250,8 +250,11 @@ export class Outgoing implements Exporter {
     if (value instanceof ReadableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a reader");
       const channel = this.#channel(value);
-      this.#starts.push(() => void pumpReadable(value, border.openOutflow(channel, STREAM_CREDIT)));
-      return `["R",${channel},${givesBytes(value) ? 1 : 0}]`;
+      const bytes = givesBytes(value);
+      this.#starts.push(() =>
+        void pumpReadable(value, bytes, border.openOutflow(channel, STREAM_CREDIT))
+      );
+      return `["R",${channel},${bytes ? 1 : 0}]`;
     }
     if (value instanceof WritableStream) {
       if (value.locked) throw new UncrossableError(path, "the stream is locked to a writer");

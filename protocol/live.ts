@@ -80,8 +80,15 @@ async function settledSoon<T>(promise: Promise<T>): Promise<T | undefined> {
   return value;
 }
 
-/** Sends what a stream gives. It never rejects: an error is the channel's end. */
-export async function pumpReadable(stream: ReadableStream, out: Outflow): Promise<void> {
+/**
+ * Sends what a stream gives. It never rejects: an error is the channel's end. What a stream of `bytes` gives is the
+ * reader's own, so the next chunk is asked for before it has left; other sources may use their memory again.
+ */
+export async function pumpReadable(
+  stream: ReadableStream,
+  bytes: boolean,
+  out: Outflow,
+): Promise<void> {
   const reader = stream.getReader();
   out.stopped.then(({ early, reason }) => {
     if (early) reader.cancel(reason).catch(() => {});
@@ -99,7 +106,7 @@ export async function pumpReadable(stream: ReadableStream, out: Outflow): Promis
       if (done) break;
       if (value instanceof Uint8Array) {
         await batch.send();
-        await out.sendAhead(value);
+        await (bytes ? out.sendAhead(value) : out.sendBytes(value));
       } else {
         await out.flushed();
         if (batch.add(value)) await batch.send();

@@ -341,6 +341,23 @@ for (const size of [100, 20_000, 65_536, 300_000]) {
   });
 }
 
+Deno.test("a stream of bytes is cut anew where the link is slower than it, and arrives whole", async () => {
+  await using pair = new Pair(makeRoot(), { pressure: true });
+  let made = 0;
+  const stream = new ReadableStream({
+    type: "bytes",
+    pull(controller) {
+      if (made === 30) return controller.close();
+      controller.enqueue(new Uint8Array(50_000).fill(++made));
+    },
+  });
+  const pieces = await pair.root.collect(stream) as Uint8Array[];
+  assert(pieces.length < 30, `${pieces.length} pieces`);
+  const bytes = pieces.flatMap((piece) => [...piece]);
+  assertEquals(bytes.length, 30 * 50_000);
+  assert(bytes.every((byte, i) => byte === Math.floor(i / 50_000) + 1));
+});
+
 Deno.test("piping between two streams of the same peer does not come through the caller", async () => {
   const output = sink();
   const input = source(20, () => new Uint8Array(10_000));
