@@ -10,7 +10,7 @@ import { ask, canAsk, note } from "./terminal.ts";
 
 /** What the shared options were set to. */
 export interface SharedOptions {
-  runtime: RuntimeName;
+  runtime?: RuntimeName;
   interpreter?: string;
   port?: number;
   user?: string;
@@ -24,8 +24,11 @@ export interface SharedOptions {
 export function withSharedOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--runtime <name>", "the remote interpreter")
-        .choices(["deno", "node", "bun", "python"]).default("deno"),
+      new Option(
+        "--runtime <name>",
+        "the remote interpreter (default: deno, or what a server runs)",
+      )
+        .choices(["deno", "node", "bun", "python"]),
     )
     .option("--interpreter <command>", 'its path or command, like "sudo python3"')
     .option("--port <number>", "the port of the server", portNumber)
@@ -87,9 +90,9 @@ export async function connectOptions(
 ): Promise<ConnectOptions> {
   const transport = target.slice(0, target.indexOf(":"));
   const options: ConnectOptions = {
-    runtime: shared.runtime,
     connectTimeout: shared.timeout * 1000,
   };
+  if (shared.runtime !== undefined) options.runtime = shared.runtime;
   if (shared.interpreter !== undefined) {
     options.interpreter = shared.interpreter.split(" ").filter(Boolean);
   }

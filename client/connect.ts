@@ -26,7 +26,7 @@ import {
 } from "../runtime/runtimes.ts";
 import { ConnectionError } from "../transport/errors.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
-import { callContext } from "./context.ts";
+import { callContext, LateContext } from "./context.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import {
   followStderr,
@@ -39,12 +39,16 @@ import {
   within,
 } from "./link.ts";
 import { type OutputOption, OutputSink, Tail } from "./output.ts";
+import { checkOptions } from "./options.ts";
 import { findTransport, parseTarget } from "./targets.ts";
 import { type TraceEvent, Tracer } from "./trace.ts";
 
 /** Options of {@linkcode connect}. A transport may have more of its own. */
 export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
-  /** The remote interpreter's kind. Default: `"deno"`. */
+  /**
+   * The remote interpreter's kind. Default: `"deno"`. Where one runs already (`daemon:`, `smb:`): the kind that is
+   * expected, and another is an error; default: whatever answers.
+   */
   runtime?: R;
   /** The interpreter's path or argv: `"/opt/deno/bin/deno"`, `["sudo", "python3"]`. Default: found on the PATH. */
   interpreter?: string | readonly string[];
@@ -53,7 +57,10 @@ export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
    * elsewhere `"unix"`, and if a shell of Windows answers to that, `"windows"` is tried by itself.
    */
   platform?: Platform;
-  /** What a remote Deno may do: Deno itself sees to it. Default: everything. */
+  /**
+   * What a remote Deno may do: Deno itself sees to it. Default: everything. An interpreter that runs already has its
+   * server's, and this is refused there, as are `interpreter`, `platform`, `cwd` and `env`.
+   */
   permissions?: Permissions;
   /** May a remote Deno use its cache folder? Default: for `local:` yes, elsewhere no. */
   cache?: boolean;
@@ -111,26 +118,6 @@ export async function connect<R extends RuntimeName = "deno">(
 }
 
 const DEFAULT_TIMEOUT = 30_000;
-
-/** The options that every transport has. */
-const OPTIONS: readonly string[] = [
-  "runtime",
-  "interpreter",
-  "platform",
-  "permissions",
-  "cache",
-  "cwd",
-  "env",
-  "stdout",
-  "stderr",
-  "signal",
-  "connectTimeout",
-  "keepAlive",
-  "gcEnabled",
-  "gcInterval",
-  "limits",
-  "trace",
-];
 
 /** What cmd.exe (Wine's too) and PowerShell say to a command line that is meant for a Unix shell. */
 const WINDOWS_SHELL =
@@ -284,7 +271,7 @@ class Attempt {
       throw new TypeError(`Cannot use platform "${options.platform}": expected unix or windows`);
     }
     const module = await this.#before(findTransport(this.#name));
-    this.#checkOptions(module);
+    checkOptions(this.#target, this.#name, module, options);
     const starts = module.reaches !== "interpreter";
     this.#begin("start");
     if (starts) {
@@ -308,7 +295,9 @@ class Attempt {
     };
 
     this.#begin("banner");
-    const context = this.#runtime.threads ? await this.#before(callContext()) : undefined;
+    // What runs already says only in its banner whether it has threads.
+    const late = starts || options.runtime !== undefined ? undefined : new LateContext();
+    const context = late ?? (this.#runtime.threads ? await this.#before(callContext()) : undefined);
     const session: Session = new Session({
       access: closed,
       context,
@@ -340,6 +329,8 @@ class Attempt {
     session.hello({ cache, limits: { ...limits }, gcInterval: parts.gcInterval });
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
+    if (!starts) this.#checkRuntime(parts.banner);
+    if (parts.banner.threads && late) late.become(await this.#before(callContext()));
     following.to(stderr);
     this.#begin("connected");
     if (tracer) {
@@ -365,18 +356,6 @@ class Attempt {
     if (reader.rest.length > 0) session.receive(reader.rest);
     if (session.stats.pending === 0) hold.busy = false;
     return connection;
-  }
-
-  /** A misspelt option must not be one that is not there. */
-  #checkOptions({ options: own }: TransportModule): void {
-    if (own === undefined) return;
-    for (const name of Object.keys(this.#options)) {
-      if (OPTIONS.includes(name) || own.includes(name)) continue;
-      throw new TypeError(
-        `Cannot use option "${name}": connect() and the transport "${this.#name}:" have ` +
-          [...OPTIONS, ...own].join(", "),
-      );
-    }
   }
 
   #open(module: TransportModule): Promise<BaseTransport> {
@@ -422,6 +401,23 @@ class Attempt {
     // A compiled program is not an interpreter.
     if (local && this.#runtime.name === "deno" && !Deno.build.standalone) return [Deno.execPath()];
     return [this.#runtime.program];
+  }
+
+  /** What runs already must be what was asked for. */
+  #checkRuntime({ runtime }: Banner): void {
+    const wanted = this.#options.runtime;
+    if (wanted === undefined || wanted === runtime) return;
+    throw new BootstrapError(
+      `Cannot connect to "${this.#target}": ${runtime} answers there, not ${wanted}`,
+      {
+        stage: "banner",
+        command: this.#command,
+        stderr: String(this.#tail),
+        hint:
+          "leave runtime out to take whatever answers; a server's own interpreters are those of " +
+          `run({ runtime: ${JSON.stringify(wanted)}, isolate: "process" })`,
+      },
+    );
   }
 
   async #awaitBanner(source: Source, reader: BannerReader, stderr: Promise<void>): Promise<Banner> {
@@ -484,7 +480,7 @@ class Attempt {
     throw new BootstrapError(`${what}the interpreter ended before its agent answered`, {
       ...details(),
       status: status?.signal ?? status?.code ?? undefined,
-      hint: this.#runtime.hint?.(String(this.#tail)) ??
+      hint: program === "" ? "the server's log says why" : this.#runtime.hint?.(said) ??
         `does "${program}" run there, and is it a ${this.#runtime.name}?`,
     });
   }

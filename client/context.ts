@@ -20,3 +20,21 @@ export async function callContext(): Promise<CallContext> {
     },
   };
 }
+
+/** A context of which it is known only later whether the peer has use for one. */
+export class LateContext implements CallContext {
+  #context: CallContext | undefined;
+
+  /** From now on the peer's calls are followed. */
+  become(context: CallContext): void {
+    this.#context = context;
+  }
+
+  run<T>(answer: Answer, work: () => T): T {
+    return this.#context ? this.#context.run(answer, work) : work();
+  }
+
+  current(): Answer | undefined {
+    return this.#context?.current();
+  }
+}

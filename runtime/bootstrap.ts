@@ -46,7 +46,8 @@ export class BootstrapError extends Error {
     const stderr = printable(details.stderr ?? "").trim().slice(-2000);
     const stdout = printable(details.stdout ?? "").trim().slice(-500).split("\n").slice(-10)
       .join("\n");
-    const lines = [printable(summary), `  command: ${command}`];
+    const lines = [printable(summary)];
+    if (command) lines.push(`  command: ${command}`);
     if (details.status !== undefined) lines.push(`  exit status: ${details.status}`);
     if (stdout) lines.push(`  stdout: ${stdout.split("\n").join("\n          ")}`);
     if (stderr) lines.push(`  stderr: ${stderr.split("\n").join("\n          ")}`);

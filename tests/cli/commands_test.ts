@@ -227,6 +227,8 @@ Deno.test("server: serves until it is ended, and the other commands reach it", a
   assertEquals(copied.code, 0, copied.stderr);
   assertEquals(await Deno.readTextFile(`${guard.folder}/b`), "over the daemon");
   assertEquals((await pushy(["doctor", `daemon:${path}`], { env })).code, 0);
+  const other = await pushy(["eval", `daemon:${path}`, "--runtime", "python", "1"], { env });
+  assert(other.stderr.includes("deno answers there, not python"), other.stderr);
   server.kill("SIGTERM");
   while (!(await log.read()).done);
   assertEquals((await server.status).code, 0);
