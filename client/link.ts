@@ -208,7 +208,8 @@ export class Link {
       ? `The connection was lost: ${status.reason.message}`
       : status.code === null
       ? "The connection was lost: the remote side ended it"
-      : `The connection was lost: the remote process ended with exit status ${status.code}`;
+      : `The connection was lost: the remote process ended with exit status ${status.code}` +
+        (status.note ? ` (${status.note})` : "");
     return new ConnectionLostError(text, {
       status: how ?? undefined,
       stderr: String(stderr.tail),

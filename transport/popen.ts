@@ -17,6 +17,8 @@ export interface TransportStatus {
   readonly signal: string | null;
   /** Why the link ended, where that is not simply the process's own exit. */
   readonly reason?: Error;
+  /** What else the code may stand for, where the transport cannot tell. */
+  readonly note?: string;
 }
 
 /** What every `Popen` takes. A transport adds its own fields. */

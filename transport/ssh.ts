@@ -11,6 +11,8 @@
  * `status`: its `reason` is a `ConnectionError`, an `AuthenticationError` or a `HostKeyError`. With
  * the client of this process, `Popen` itself rejects with these.
  *
+ * A program that may run no client, and has all the permissions for the one in this process, uses that.
+ *
  * A program that may run `sh` beside the client leaves no client behind when it is killed.
  *
  * @module
@@ -21,7 +23,7 @@ import { checkOptions, type SshOptions } from "./ssh/options.ts";
 import { remoteCommandLine } from "./ssh/remote_command.ts";
 import { windowsCommandLine } from "./ssh/windows_command.ts";
 import { startNative } from "./ssh/native.ts";
-import { chooseClient } from "./ssh/choice.ts";
+import { chooseClient, explainPermission } from "./ssh/choice.ts";
 import { startSsh2 } from "./ssh/ssh2_transport.ts";
 
 export type {
@@ -58,7 +60,8 @@ export const options: readonly string[] = [
  * @param options the address, and how to get there
  * @returns the transport. With the system's client it is given at once; see the module's text.
  * @throws {TypeError} if the address, the command or an option cannot be used; nothing was sent
- * @throws {ConnectionError | AuthenticationError | HostKeyError} with the client of this process
+ * @throws {ConnectionError | AuthenticationError | HostKeyError} with the client of this process, or where Deno lets
+ *   neither work
  */
 export async function Popen(
   command: readonly string[],
@@ -71,7 +74,11 @@ export async function Popen(
     : remoteCommandLine(command, options);
   const client = await chooseClient(options);
   const request = { line, program: command[0]!, shown: quoteCommand(command) };
-  return client === undefined
-    ? await startSsh2(request, target, options)
-    : await startNative(client, request, target, options);
+  try {
+    return client === undefined
+      ? await startSsh2(request, target, options)
+      : await startNative(client, request, target, options);
+  } catch (error) {
+    throw explainPermission(error, client, options.address);
+  }
 }

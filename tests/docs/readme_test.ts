@@ -59,7 +59,6 @@ const TARGETS: Record<string, (home: string) => Place | undefined | Promise<Plac
     return ssh && {
       target: `ssh:127.0.0.1:${ssh.port}`,
       options: {
-        useNative: false,
         identityFile: ssh.key,
         knownHosts: ssh.knownHosts,
         configFile: "none",

@@ -6,6 +6,7 @@
 
 import { delimiter, join } from "node:path";
 import { variable } from "../environment.ts";
+import { ConnectionError } from "../errors.ts";
 import type { SshOptions } from "./options.ts";
 
 /** A client program, and whose command line it has. */
@@ -15,7 +16,8 @@ export interface NativeClient {
 }
 
 /**
- * Gives the client program for these options, or `undefined` for the client of this process.
+ * Gives the client program for these options, or `undefined` for the client of this process: also where the program
+ * has all the permissions for that one, and none to run the system's.
  *
  * @throws {Error} if the system's client was asked for and there is none.
  */
@@ -38,7 +40,47 @@ export async function chooseClient(options: SshOptions): Promise<NativeClient | 
   if (client.kind === "putty" && options.useNative !== true && Deno.build.os === "windows") {
     return undefined;
   }
+  if (options.useNative === undefined && !await mayRun(client.program) && await mayUseOwn()) {
+    return undefined;
+  }
   return client;
+}
+
+/** What npm:ssh2 asks for while it is loaded and connects. */
+const OWN = ["net", "env", "read", "sys"] as const;
+const OWN_FLAGS = OWN.map((name) => `--allow-${name}`).join(" ");
+
+async function mayRun(program: string): Promise<boolean> {
+  return (await Deno.permissions.query({ name: "run", command: program })).state === "granted";
+}
+
+async function mayUseOwn(): Promise<boolean> {
+  const all = await Promise.all(OWN.map((name) => Deno.permissions.query({ name })));
+  return all.every(({ state }) => state === "granted");
+}
+
+/** What is told where Deno does not let a client do its work; any other error is given back as it is. */
+export function explainPermission(
+  error: unknown,
+  client: NativeClient | undefined,
+  address: string,
+): unknown {
+  if (!(error instanceof Deno.errors.NotCapable)) return error;
+  const details = { stage: "start", code: "NotCapable", cause: error };
+  if (client === undefined) {
+    return new ConnectionError(`Cannot connect to ${address} in this process: ${error.message}`, {
+      ...details,
+      hint: `run with ${OWN_FLAGS} for npm:ssh2; the system's own client needs --allow-run=ssh`,
+    });
+  }
+  return new ConnectionError(`Cannot start ${client.program}: ${error.message}`, {
+    ...details,
+    // Any other permission is named by Deno's own words.
+    hint: /run access/.test(error.message)
+      ? `run with --allow-run=${client.program}; or with ${OWN_FLAGS} for npm:ssh2, which ` +
+        "{ useNative: false } chooses"
+      : undefined,
+  });
 }
 
 function kindOf(program: string): NativeClient["kind"] {
@@ -63,10 +105,6 @@ async function findClient(): Promise<NativeClient | undefined> {
       }
     }
   }
-  // A program that this one may run, and not look for, is started by its name.
-  if (hidden) {
-    const { state } = await Deno.permissions.query({ name: "run", command: "ssh" });
-    if (state === "granted") return { program: "ssh", kind: "openssh" };
-  }
-  return undefined;
+  // What cannot be looked for is started by its name, so that Deno asks for it, or says what is missing.
+  return hidden ? { program: "ssh", kind: "openssh" } : undefined;
 }

@@ -34,6 +34,8 @@ export interface ClientStart {
     head: string;
     forced: boolean;
   }) => Promise<ConnectionError | undefined>;
+  /** What else the client's exit code may stand for, where it is told as the remote command's. */
+  readonly noteOn?: (code: number | null) => string | undefined;
   /** Called when nothing of the process is left, before the status is told. */
   readonly onEnd?: () => Promise<void> | void;
 }
@@ -217,7 +219,10 @@ export class ClientProcess implements BaseTransport {
     });
     await this.#start.onEnd?.();
     await released;
-    if (reason === undefined) return end;
+    if (reason === undefined) {
+      const note = this.#start.noteOn?.(end.code);
+      return note === undefined ? end : { ...end, note };
+    }
     // Where the client failed, how the remote command ended is not known.
     return reason.stage === "start" ? { ...end, reason } : { code: null, signal: null, reason };
   }

@@ -188,6 +188,14 @@ export function notToldBy(target: string): string {
   return `The connection to ${target} was ended before the command there, and how that ends is not known.`;
 }
 
+/** What OpenSSH's client cannot tell apart by its exit code. */
+export function noteOn(code: number | null): string | undefined {
+  return code === 255
+    ? "OpenSSH's client ends with 255 both where its connection broke and where the command there " +
+      "was killed by a signal"
+    : undefined;
+}
+
 /** Says why a client ended, or gives `undefined` where that was simply the command's own end. */
 export async function explainEnd(end: ClientEnd): Promise<ConnectionError | undefined> {
   const details = {

@@ -13,7 +13,7 @@ import { Askpass } from "./askpass.ts";
 import { ClientProcess } from "./client_process.ts";
 import { type CheckedTarget, describeTarget, type SshOptions } from "./options.ts";
 import { guarded, shareConnection } from "./control_master.ts";
-import { explainEnd, UNKNOWN_END } from "./failures.ts";
+import { explainEnd, noteOn, UNKNOWN_END } from "./failures.ts";
 import { fileCipherArgs } from "./file_cipher.ts";
 import type { NativeClient } from "./choice.ts";
 import type { RemoteRequest } from "./remote_command.ts";
@@ -166,6 +166,7 @@ async function runClient(
         if (error && askpass?.failure !== undefined) error.cause ??= askpass.failure;
         return error;
       },
+      noteOn,
       onEnd: end,
     });
   } catch (error) {
