@@ -69,7 +69,7 @@ function credentials(options: SmbOptions): Credentials | null {
     return null;
   }
   let { username, domain = "" } = options;
-  if (username === undefined || username === "") username = userInfo().username;
+  if (username === undefined || username === "") username = currentUser();
   const slash = username.indexOf("\\");
   if (slash >= 0) {
     if (domain !== "") {
@@ -88,6 +88,20 @@ function credentials(options: SmbOptions): Credentials | null {
     });
   }
   return { username, password: options.password, domain };
+}
+
+function currentUser(): string {
+  try {
+    return userInfo().username;
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotCapable)) throw cause;
+    throw new AuthenticationError(`Cannot log in as the current user: ${cause.message}`, {
+      stage: "authenticate",
+      code: "NotCapable",
+      hint: "Pass { username, password }, or run with --allow-sys to log in as the current user.",
+      cause,
+    });
+  }
 }
 
 /**

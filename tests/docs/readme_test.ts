@@ -67,8 +67,8 @@ const TARGETS: Record<string, (home: string) => Place | undefined | Promise<Plac
   },
   "`daemon:localhost`": async (folder) => {
     const { tcp, token } = servers;
-    await Deno.mkdir(`${folder}/.local/state/pushy`, { recursive: true, mode: 0o700 });
-    const file = `${folder}/.local/state/pushy/daemon-${tcp}.token`;
+    await Deno.mkdir(`${folder}/state/pushy`, { recursive: true, mode: 0o700 });
+    const file = `${folder}/state/pushy/daemon-${tcp}.token`;
     await Deno.writeTextFile(file, token, { mode: 0o600 });
     return { target: `daemon:localhost:${tcp}` };
   },
@@ -91,7 +91,7 @@ const TARGETS: Record<string, (home: string) => Place | undefined | Promise<Plac
 /** The rows of the table of transports: what is in the first cell, and the flags in the last one. */
 const ROWS = new Map(
   [...README.matchAll(/^\| (`(?:local|ssh|daemon|smb):[^|]*?) +\|[^|]*\| (`--[^|]*?) +\|$/gm)]
-    .map(([, target, flags]) => [target!, flags!.match(/--[^`,\s]+/g)!] as const),
+    .map(([, target, flags]) => [target!, flags!.match(/--[^`\s]+/g)!] as const),
 );
 
 Deno.test("README: the table has every transport, and no other", () => {
@@ -126,6 +126,7 @@ for (const [row, flags] of ROWS) {
         ...guard.env,
         ...host.env,
         HOME: guard.folder,
+        XDG_STATE_HOME: `${guard.folder}/state`,
         DENO_DIR: JSON.parse(cache).denoDir,
       };
       const run = await deno([...given, "program.ts"], { cwd: guard.folder, env });

@@ -5,9 +5,10 @@
  */
 
 import { AuthenticationError, ConnectionError, HostKeyError } from "../errors.ts";
-import { type Place, showPlace } from "./address.ts";
+import { hiddenVariables } from "../environment.ts";
+import { isLoopback, type Place, showPlace } from "./address.ts";
 import { HANDSHAKE_VERSION, HandshakeError } from "./handshake.ts";
-import { tokenFileOf } from "./token.ts";
+import { whyNoToken } from "./token.ts";
 
 /** How far an attempt has come. */
 export type Stage = "connect" | "tls" | "handshake";
@@ -205,11 +206,12 @@ function handshakeFailure(
         "use the same version of Pushy on both sides",
       );
     case "token missing": {
-      const file = place.kind === "tcp" ? tokenFileOf(place.port) : undefined;
+      const own = place.kind === "tcp" && isLoopback(place.host);
       return deny(
         "the server asks for a token, and there is none here",
         "give its token as { token }, or in PUSHY_TOKEN" +
-          (file ? `; a server of this user on this machine would have left one in ${file}` : ""),
+          (hiddenVariables("PUSHY_TOKEN").length > 0 ? " with --allow-env=PUSHY_TOKEN" : "") +
+          (own ? whyNoToken(place.port) : ""),
       );
     }
     case "downgrade":

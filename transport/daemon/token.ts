@@ -4,7 +4,7 @@
  * @module
  */
 
-import { variable } from "../environment.ts";
+import { hiddenVariables, variable } from "../environment.ts";
 import { readPrivateFile } from "./private_file.ts";
 
 /** A token, or the path of the file that has it. */
@@ -61,6 +61,22 @@ export function stateFolder(): string | undefined {
 export function tokenFileOf(port: number): string | undefined {
   const folder = stateFolder();
   return folder && `${folder}/daemon-${port}.token`;
+}
+
+/**
+ * Why no token of this user's own server was found for a port of the loopback: what the program lacks, or where one would
+ * be. The words go on from others, and may be none.
+ */
+export function whyNoToken(port: number): string {
+  const folder = Deno.build.os === "windows" ? "LOCALAPPDATA" : "HOME";
+  const hidden = variable("XDG_STATE_HOME") ? [] : hiddenVariables(folder, "XDG_STATE_HOME");
+  const find = "; to find the one that a server of this user on this machine has left, run with ";
+  if (hidden.length > 0) return `${find}--allow-env=${folder},XDG_STATE_HOME`;
+  const file = tokenFileOf(port);
+  if (file === undefined) return "";
+  return Deno.permissions.querySync({ name: "read", path: file }).state === "granted"
+    ? `; a server of this user on this machine would have left one in ${file}`
+    : `${find}--allow-read=${file}`;
 }
 
 /** The token of this user's own server on a port of the loopback; `undefined` if there is none. */

@@ -144,6 +144,16 @@ export function describeFailure(attempt: Attempt, cause: unknown): ConnectionErr
         : {}),
     });
   }
+  if (cause instanceof Deno.errors.NotCapable) {
+    // What a name stands for may be another address than the name.
+    const asked = /Requires net access to "([^"]+)"/.exec(text)?.[1] ?? `${host}:${port}`;
+    return new ConnectionError(`Cannot reach ${where} over SMB: ${text}`, {
+      stage,
+      code: "NotCapable",
+      hint: `run with --allow-net=${asked}`,
+      cause,
+    });
+  }
   for (const [pattern, code, what, hint] of stage === "connect" ? SYSTEM : []) {
     if (pattern.test(text)) {
       return new ConnectionError(`Cannot reach ${where} over SMB: ${what}`, {
