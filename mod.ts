@@ -16,7 +16,7 @@
  * @module
  */
 
-export { connect, type ConnectOptions } from "./client/connect.ts";
+export { connect } from "./client/connect.ts";
 export {
   type Anything,
   byRef,
@@ -33,6 +33,12 @@ export {
 export { CopyError, type CopyErrorCode } from "./client/copy_error.ts";
 export type { FileOptions } from "./client/files.ts";
 export type { KeepAlive } from "./client/link.ts";
+export type {
+  CommonOptions,
+  ConnectOptions,
+  OptionsOf,
+  TransportOptions,
+} from "./client/options.ts";
 export type { OutputOption } from "./client/output.ts";
 export type {
   AnyConstructor,

@@ -6,7 +6,7 @@
 
 import { closed } from "../protocol/access.ts";
 
-import { type Limits, resolveLimits } from "../protocol/limits.ts";
+import { resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
 import {
   agentBytes,
@@ -17,13 +17,7 @@ import {
   type Start,
   startOf,
 } from "../runtime/bootstrap.ts";
-import {
-  type Permissions,
-  type Platform,
-  type Runtime,
-  type RuntimeName,
-  runtimeOf,
-} from "../runtime/runtimes.ts";
+import { type Platform, type Runtime, type RuntimeName, runtimeOf } from "../runtime/runtimes.ts";
 import { ConnectionError } from "../transport/errors.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
 import { callContext, LateContext } from "./context.ts";
@@ -38,57 +32,10 @@ import {
   type Source,
   within,
 } from "./link.ts";
-import { type OutputOption, OutputSink, Tail } from "./output.ts";
-import { checkOptions } from "./options.ts";
+import { OutputSink, Tail } from "./output.ts";
+import { checkOptions, type ConnectOptions, type OptionsOf } from "./options.ts";
 import { findTransport, parseTarget } from "./targets.ts";
-import { type TraceEvent, Tracer } from "./trace.ts";
-
-/** Options of {@linkcode connect}. A transport may have more of its own. */
-export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
-  /**
-   * The remote interpreter's kind. Default: `"deno"`. Where one runs already (`daemon:`, `smb:`): the kind that is
-   * expected, and another is an error; default: whatever answers.
-   */
-  runtime?: R;
-  /** The interpreter's path or argv: `"/opt/deno/bin/deno"`, `["sudo", "python3"]`. Default: found on the PATH. */
-  interpreter?: string | readonly string[];
-  /**
-   * What the interpreter runs on: it is started in another way on Windows. Default: for `local:` this machine's;
-   * elsewhere `"unix"`, and if a shell of Windows answers to that, `"windows"` is tried by itself.
-   */
-  platform?: Platform;
-  /**
-   * What a remote Deno may do: Deno itself sees to it. Default: everything. An interpreter that runs already has its
-   * server's, and this is refused there, as are `interpreter`, `platform`, `cwd` and `env`.
-   */
-  permissions?: Permissions;
-  /** May a remote Deno use its cache folder? Default: for `local:` yes, elsewhere no. */
-  cache?: boolean;
-  /** The remote working folder. */
-  cwd?: string;
-  /** Variables added to the remote environment. */
-  env?: Record<string, string>;
-  /** Where what the remote prints on standard output goes. Default: `"inherit"`. */
-  stdout?: OutputOption;
-  /** Where what the remote prints on standard error goes. Default: `"inherit"`. */
-  stderr?: OutputOption;
-  /** Ends the attempt to connect; it has no effect later. */
-  signal?: AbortSignal;
-  /** How long connecting may take, in milliseconds. `0` means no limit. Default: 30 000. */
-  connectTimeout?: number;
-  /** How a lost peer is noticed; a number is the interval in milliseconds, `false` or 0 is never. */
-  keepAlive?: number | false | KeepAlive;
-  /** Are references that were collected here given back? Default: true. */
-  gcEnabled?: boolean;
-  /** How often they are, in milliseconds. Default: 5000. */
-  gcInterval?: number;
-  /** Is told what the connection does, stage by stage and frame by frame; values are left out. */
-  trace?: (event: TraceEvent) => void;
-  /** Limits to what the remote side may make this one hold. */
-  limits?: Partial<Limits>;
-  /** The options of a transport of the user's own. */
-  [option: string]: unknown;
-}
+import { Tracer } from "./trace.ts";
 
 /**
  * Starts an interpreter on another machine, and connects to it.
@@ -107,13 +54,14 @@ export interface ConnectOptions<R extends RuntimeName = RuntimeName> {
  * console.log(await con.modules.os.hostname());
  * ```
  */
-export async function connect<R extends RuntimeName = "deno">(
-  target: string,
-  options: ConnectOptions<R> = {},
+export async function connect<R extends RuntimeName = "deno", T extends string = string>(
+  target: T,
+  options?: OptionsOf<T, R>,
 ): Promise<Connection<R>> {
   const { transport, address } = parseTarget(target);
-  const runtime = runtimeOf(options.runtime ?? "deno");
-  const attempt = new Attempt(target, transport, address, runtime, options);
+  const given = (options ?? {}) as ConnectOptions;
+  const runtime = runtimeOf(given.runtime ?? "deno");
+  const attempt = new Attempt(target, transport, address, runtime, given);
   return await attempt.run() as Connection<R>;
 }
 

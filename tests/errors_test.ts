@@ -112,8 +112,8 @@ for (const [name, options, message] of BAD_OPTIONS) {
 
 Deno.test("every option of connect() is known", async () => {
   await using guard = leakGuard();
-  const source = await Deno.readTextFile(new URL("../client/connect.ts", import.meta.url));
-  const declared = /export interface ConnectOptions[^]*?\n\}/.exec(source)![0];
+  const source = await Deno.readTextFile(new URL("../client/options.ts", import.meta.url));
+  const declared = /export interface CommonOptions[^]*?\n\}/.exec(source)![0];
   const names = [...declared.matchAll(/^ {2}(\w+)\?:/gm)].map((match) => match[1]!);
   assert(names.includes("runtime") && names.includes("limits"));
   const options = Object.fromEntries(names.map((name) => [name, undefined]));

@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Connection, Local, Remote, RemotePromise } from "../mod.ts";
+import { connect, type Connection, type ConnectOptions, type Local } from "../mod.ts";
+import type { Remote, RemotePromise, RuntimeName } from "../mod.ts";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
   : false;
@@ -38,6 +39,29 @@ interface Overloaded {
   (x: number): number;
   (x: string): string;
   (x: boolean, y: Date): Date;
+}
+
+/** A transport that the compiler knows has its options and no others; one of the user's own has any. */
+async function options(host: string, any: ConnectOptions, runtime: RuntimeName) {
+  const plain = await connect("local:", { closeTimeout: 500 });
+  expect<Equal<typeof plain, Connection<"deno">>>();
+  const python = await connect(`ssh:${host}`, { runtime: "python", useNative: false });
+  expect<Equal<typeof python, Connection<"python">>>();
+  const some = await connect("daemon:localhost:10101", { runtime, token: host });
+  expect<Equal<typeof some, Connection<RuntimeName>>>();
+  const named = await connect<"node">(`smb:${host}`, { username: host });
+  expect<Equal<typeof named, Connection<"node">>>();
+  await connect("nice:web1", { level: 3 });
+  await connect(host, { level: 3 });
+  await connect("local:", any);
+  // @ts-expect-error: a misspelt option.
+  await connect("local:", { runtim: "python" });
+  // @ts-expect-error: an option of another transport.
+  await connect(`ssh:${host}`, { closeTimeout: 500 });
+  // @ts-expect-error: no runtime of that name.
+  await connect("daemon:/run/pushy.sock", { runtime: "pyton" });
+  // @ts-expect-error: a value of another type.
+  await connect("local:", { closeTimeout: "500" });
 }
 
 /** Data is itself. */
@@ -200,5 +224,16 @@ async function compiling(con: Connection<"deno">) {
 
 Deno.test("the types say what they should", () => {
   // They were checked when this file was loaded.
-  void [data, promises, overloads, generics, classes, local, iteration, modules, compiling];
+  void [
+    options,
+    data,
+    promises,
+    overloads,
+    generics,
+    classes,
+    local,
+    iteration,
+    modules,
+    compiling,
+  ];
 });

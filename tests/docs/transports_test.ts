@@ -11,7 +11,7 @@ async function fieldsOf(path: string, name: string): Promise<string[]> {
 }
 
 const TABLES: [path: string, name: string, heading: string][] = [
-  ["client/connect.ts", "ConnectOptions", "# Transports"],
+  ["client/options.ts", "CommonOptions", "# Transports"],
   ["transport/local.ts", "LocalOptions", "## local"],
   ["transport/ssh/options.ts", "SshOptions", "## ssh"],
   ["transport/daemon.ts", "DaemonOptions", "## daemon"],
