@@ -24,6 +24,18 @@ Examples:
     .action((shell: "bash" | "zsh" | "fish") => print(SCRIPTS[shell](program)));
 }
 
+/** The flags whose value is a file. */
+const FILES: readonly string[] = [
+  "--identity",
+  "--ssh-config",
+  "--tls-ca",
+  "--tls-cert",
+  "--tls-key",
+  "--tls-client-ca",
+  "--token-file",
+  "--unix",
+];
+
 /** What begins a target; more of it only the user knows. */
 const TARGETS = "local: ssh: daemon: smb:";
 
@@ -61,7 +73,7 @@ const SCRIPTS: Record<"bash" | "zsh" | "fish", (program: Command) => string> = {
   previous="\${COMP_WORDS[COMP_CWORD-1]}"
   case "$previous" in
     --runtime) COMPREPLY=($(compgen -W "deno node bun python" -- "$current")); return ;;
-    --identity) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    ${FILES.join("|")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${
@@ -90,7 +102,7 @@ complete -o nospace -o bashdefault -F _pushy pushy
             ? ""
             : flag.choices.length > 0
             ? `:value:(${flag.choices.join(" ")})`
-            : name === "--identity"
+            : FILES.includes(name)
             ? ":file:_files"
             : ":value:";
           return quote(`${name}[${flag.description.replace(/[[\]:]/g, " ")}]${value}`);

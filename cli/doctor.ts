@@ -6,7 +6,9 @@
 
 import { Command } from "./libraries.ts";
 import { AuthenticationError, connect, type ConnectOptions, HostKeyError } from "../mod.ts";
+import type { SshOptions } from "../transport/ssh.ts";
 import type { BaseTransport, PopenOptions, TransportModule } from "../transport/popen.ts";
+import { hintHere } from "./hints.ts";
 import { describeError, Exit, Interrupted, interruptible } from "./failure.ts";
 import {
   connectOptions,
@@ -109,7 +111,7 @@ async function run(target: string, shared: SharedOptions): Promise<void> {
 function adviceOf(error: unknown, step: string): string {
   if (error instanceof StepFailure) return error.advice;
   const { hint } = error as { hint?: unknown };
-  if (typeof hint === "string") return hint;
+  if (typeof hint === "string") return hintHere(hint);
   return `look at the message; the step "${step}" is the one to mend`;
 }
 
@@ -154,7 +156,9 @@ class Host {
     const port = digits ? Number(digits) : this.#options.port as number | undefined;
     if (this.#transport !== "ssh") return { host, port: port ?? usual };
     const username = user ?? this.#options.username as string | undefined;
-    return await sshEndpoint(host, { port, username }) ?? { host, port: port ?? usual };
+    const { configFile, sshArgs } = this.#options as Partial<SshOptions>;
+    const given = { port, username, configFile, sshArgs };
+    return await sshEndpoint(host, given) ?? { host, port: port ?? usual };
   }
 
   async name(): Promise<Finding> {

@@ -6,6 +6,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "./libraries.ts";
 import type { ConnectOptions, RuntimeName, TraceEvent } from "../mod.ts";
+import type { DaemonTls } from "../transport/daemon.ts";
 import { ask, canAsk, note } from "./terminal.ts";
 
 /** What the shared options were set to. */
@@ -17,6 +18,13 @@ export interface SharedOptions {
   identity?: string;
   timeout: number;
   askPassword?: boolean;
+  sshConfig?: string;
+  sshOption?: string[];
+  tls: boolean;
+  tlsCa?: string;
+  tlsName?: string;
+  tlsCert?: string;
+  tlsKey?: string;
   verbose?: boolean;
 }
 
@@ -35,6 +43,16 @@ export function withSharedOptions(command: Command): Command {
     .option("--user <name>", "whom to log in as")
     .option("--identity <file>", "the private key file to log in with")
     .option("--ask-password", "ask for a password (or set PUSHY_PASSWORD)")
+    .option("--ssh-config <file>", "the ssh configuration file")
+    .addOption(
+      new Option("--ssh-option <key=value>", "an option for ssh, as for its -o; may be repeated")
+        .argParser((text, before: string[] | undefined) => [...before ?? [], sshOption(text)]),
+    )
+    .option("--tls-ca <file>", "the authority of a daemon's certificate (or set PUSHY_TLS_CA)")
+    .option("--tls-name <name>", "the name in that certificate (or set PUSHY_TLS_NAME)")
+    .option("--tls-cert <file>", "the certificate to log in to a daemon with")
+    .option("--tls-key <file>", "the key of that certificate")
+    .option("--no-tls", "reach a daemon without TLS, where nobody listens in between")
     .option("--timeout <seconds>", "how long connecting may take", seconds, 30)
     .option("--verbose", "show stages and frames on standard error");
 }
@@ -43,6 +61,11 @@ function portNumber(text: string): number {
   const port = Number(text);
   if (Number.isInteger(port) && port > 0 && port < 65536) return port;
   throw new InvalidArgumentError("A port is a number from 1 to 65535.");
+}
+
+function sshOption(text: string): string {
+  if (/^[A-Za-z][A-Za-z0-9]*[= ]./.test(text)) return text;
+  throw new InvalidArgumentError("It is KEY=VALUE, like ProxyJump=gate.");
 }
 
 /** Seconds as a number, or an error that the parser shows. */
@@ -99,6 +122,10 @@ export async function connectOptions(
   if (shared.port !== undefined) options.port = shared.port;
   if (shared.user !== undefined) options.username = shared.user;
   if (shared.identity !== undefined) options.identityFile = shared.identity;
+  if (shared.sshConfig !== undefined) options.configFile = shared.sshConfig;
+  if (shared.sshOption) options.sshArgs = shared.sshOption.flatMap((option) => ["-o", option]);
+  const tls = tlsOf(target, shared);
+  if (tls !== undefined) options.tls = tls;
   const password = await passwordOf(target, shared);
   // PUSHY_PASSWORD may be set for other targets; this one has nobody to log in.
   if (password !== undefined && !target.startsWith("local:")) options.password = password;
@@ -108,6 +135,20 @@ export async function connectOptions(
   }
   if (shared.verbose) options.trace = showEvent;
   return options;
+}
+
+/** How a daemon is reached. The variables may be set for other targets; flags are meant for this one. */
+function tlsOf(target: string, shared: SharedOptions): DaemonTls | false | undefined {
+  if (!shared.tls) return false;
+  const named = /^daemon:[^/]/.test(target);
+  const tls: DaemonTls = {};
+  const caCerts = shared.tlsCa ?? (named && Deno.env.get("PUSHY_TLS_CA") || undefined);
+  const serverName = shared.tlsName ?? (named && Deno.env.get("PUSHY_TLS_NAME") || undefined);
+  if (caCerts !== undefined) tls.caCerts = caCerts;
+  if (serverName !== undefined) tls.serverName = serverName;
+  if (shared.tlsCert !== undefined) tls.cert = shared.tlsCert;
+  if (shared.tlsKey !== undefined) tls.key = shared.tlsKey;
+  return Object.keys(tls).length > 0 ? tls : undefined;
 }
 
 async function passwordOf(target: string, shared: SharedOptions): Promise<string | undefined> {

@@ -17,10 +17,17 @@ export interface Endpoint {
 /** What `ssh -G` makes of a host; `undefined` where there is no OpenSSH to ask. */
 export async function sshEndpoint(
   host: string,
-  given: { port?: number | undefined; username?: string | undefined },
+  given: {
+    port?: number | undefined;
+    username?: string | undefined;
+    configFile?: string | undefined;
+    sshArgs?: readonly string[] | undefined;
+  },
 ): Promise<Endpoint | undefined> {
   const args = [
     "-G",
+    ...given.configFile === undefined ? [] : ["-F", given.configFile],
+    ...given.sshArgs ?? [],
     ...given.port === undefined ? [] : ["-p", String(given.port)],
     ...given.username === undefined ? [] : ["-l", given.username],
     "--",

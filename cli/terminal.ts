@@ -11,9 +11,13 @@ export function isColoured(stream: { isTerminal(): boolean }): boolean {
   return stream.isTerminal() && !Deno.env.get("NO_COLOR") && Deno.env.get("TERM") !== "dumb";
 }
 
-/** Writes all of a text to standard error. */
+/** Writes all of a text to standard error. Where that is closed, nobody is there to be told, and the work goes on. */
 export function note(text: string): void {
-  writeAll(Deno.stderr, text);
+  try {
+    writeAll(Deno.stderr, text);
+  } catch {
+    // A terminal that was closed, or a reader that has gone.
+  }
 }
 
 /** Writes all of a text to standard output. */

@@ -417,7 +417,9 @@ class Attempt {
       throw new BootstrapError(`${what}the interpreter ${program} was not found there`, {
         ...details(),
         status: status?.code ?? undefined,
-        hint: others.length > 0
+        hint: this.#options.interpreter !== undefined && others.includes(this.#runtime.program)
+          ? `the host has ${others.join(", ")}: look at the path, or leave { interpreter } out`
+          : others.length > 0
           ? `the host has ${others.join(", ")}: connect with { runtime: ${
             JSON.stringify(others[0] === "python3" ? "python" : others[0])
           } }, or name the interpreter's path with { interpreter }`

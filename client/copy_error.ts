@@ -94,14 +94,15 @@ export class CopyError extends Error {
   /** On which side that is. */
   readonly side: "local" | "remote";
 
-  /** Makes the error; `detail` says more than the code. */
+  /** Makes the error; `detail` says more than the code, `hint` what to do where that is not the usual thing. */
   constructor(
     code: CopyErrorCode,
     side: "local" | "remote",
     path: string,
-    options: { detail?: string; cause?: unknown } = {},
+    options: { detail?: string; hint?: string; cause?: unknown } = {},
   ) {
-    const [what, hint] = MEANINGS[code];
+    const [what, usual] = MEANINGS[code];
+    const hint = options.hint ?? usual;
     const detail = options.detail ? ` (${options.detail})` : "";
     super(
       printable(`Cannot copy ${side} ${path}: ${what}${detail}`) +

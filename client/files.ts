@@ -451,7 +451,12 @@ class Copy {
             if (links === "skip") break;
             // From here a link may say what it likes: whoever copies may write there anyway.
             const lead = side === "local" ? unsafeLink(name, entry.target, windows) : undefined;
-            if (lead) throw unsafe(lead);
+            if (lead) {
+              throw new CopyError("EUNSAFE", source.name, from, {
+                detail: lead,
+                hint: 'leave links out with { links: "skip" }, or do not trust that host',
+              });
+            }
             await tree.add(async () => {
               await parent;
               await this.#link(entry.target!, path, whole, entry);
