@@ -123,7 +123,11 @@ export async function connectOptions(
   if (shared.user !== undefined) options.username = shared.user;
   if (shared.identity !== undefined) options.identityFile = shared.identity;
   if (shared.sshConfig !== undefined) options.configFile = shared.sshConfig;
-  if (shared.sshOption) options.sshArgs = shared.sshOption.flatMap((option) => ["-o", option]);
+  if (shared.sshOption) {
+    options.sshArgs = shared.sshOption.flatMap((option) => ["-o", option]);
+    // The client of this process knows no such options, and it is the one that takes a password by default.
+    options.useNative = true;
+  }
   const tls = tlsOf(target, shared);
   if (tls !== undefined) options.tls = tls;
   const password = await passwordOf(target, shared);

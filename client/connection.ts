@@ -357,8 +357,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
     const { transport } = this.#parts;
     if (transport.getfile && isPlainCopy(options)) {
       return await ownCopy(
-        "remote",
-        remotePath,
+        { source: "remote", from: remotePath, to: localPath },
         options,
         (narrow) => this.#held(transport.getfile!(remotePath, localPath, narrow)),
       );
@@ -375,8 +374,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
     const { transport } = this.#parts;
     if (transport.putfile && isPlainCopy(options)) {
       return await ownCopy(
-        "local",
-        localPath,
+        { source: "local", from: localPath, to: remotePath },
         options,
         (narrow) => this.#held(transport.putfile!(localPath, remotePath, narrow)),
       );

@@ -45,6 +45,9 @@ const MEANINGS: Record<CopyErrorCode, [what: string, hint?: string]> = {
   EIO: ["it could not be read or written"],
 };
 
+/** What more there is to say of a destination that is not there. */
+export const NO_FOLDER = "its folder must be there";
+
 /** The names that systems and interpreters have for the same thing. */
 const ALIASES: Record<string, CopyErrorCode> = {
   EPERM: "EACCES",
@@ -136,10 +139,28 @@ export function copyError(error: unknown, side: "local" | "remote", path: string
   return new CopyError(code ?? "EIO", side, path, { detail, cause: error });
 }
 
-/** The same for a transport's own copy: which end failed is only in its message, and what is unknown stays what it is. */
-export function ownCopyError(error: unknown, side: "local" | "remote", path: string): unknown {
+/** Both ends of a copy: the side that the source is on, and the paths. */
+export interface CopyEnds {
+  /** Where the source is. */
+  readonly source: "local" | "remote";
+  /** The path there. */
+  readonly from: string;
+  /** The path on the other side. */
+  readonly to: string;
+}
+
+/**
+ * The same for a transport's own copy: the error itself may say by a property `side` which end it is about, else that is
+ * the source. What is unknown stays what it is.
+ */
+export function ownCopyError(error: unknown, { source, from, to }: CopyEnds): unknown {
   if (!(error instanceof Error)) return error;
   const code = codeOf(error);
   if (error instanceof CopyError || code === undefined) return error;
-  return new CopyError(code, side, path, { detail: error.message, cause: error });
+  const { side = source } = error as { side?: "local" | "remote" };
+  if (side === source) {
+    return new CopyError(code, side, from, { detail: error.message, cause: error });
+  }
+  const detail = code === "ENOENT" ? NO_FOLDER : error.message;
+  return new CopyError(code, side, to, { detail, cause: error });
 }

@@ -9,7 +9,7 @@
 
 import { type Entry, type Files, makeFiles, type Reading } from "../runtime/js/files.ts";
 import type { CopyOptions } from "../transport/popen.ts";
-import { CopyError, copyError, ownCopyError } from "./copy_error.ts";
+import { type CopyEnds, CopyError, copyError, NO_FOLDER, ownCopyError } from "./copy_error.ts";
 import { Progress } from "./copy_progress.ts";
 import { within } from "./link.ts";
 import { checkEntry, unsafeLink, unsafeName } from "./tree_names.ts";
@@ -60,8 +60,7 @@ export function isPlainCopy(options: FileOptions): boolean {
 
 /** Copies by a transport's own means: its progress gets what it lacks, its errors the codes of all copies. */
 export async function ownCopy(
-  side: Side["name"],
-  path: string,
+  ends: CopyEnds,
   options: FileOptions,
   copy: (options: CopyOptions) => Promise<void>,
 ): Promise<void> {
@@ -73,13 +72,13 @@ export async function ownCopy(
       signal,
       onProgress: onProgress && (({ bytes, total }) => {
         if (total !== undefined) progress.complete(total);
-        progress.add(bytes - before, path);
+        progress.add(bytes - before, ends.from);
         before = bytes;
       }),
     });
   } catch (error) {
     signal?.throwIfAborted();
-    throw ownCopyError(error, side, path);
+    throw ownCopyError(error, ends);
   }
 }
 
@@ -273,7 +272,7 @@ class Copy {
       const missing = error as { code?: unknown; type?: unknown } | null;
       if (missing?.code === "ENOENT" || missing?.type === "FileNotFoundError") {
         throw new CopyError("ENOENT", this.#destination.name, path, {
-          detail: "its folder must be there",
+          detail: NO_FOLDER,
           cause: error,
         });
       }

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { dirname, join } from "node:path";
 import { ConnectionError } from "./errors.ts";
 import type { BaseTransport, CopyOptions, PopenOptions, TransportStatus } from "./popen.ts";
 
@@ -159,11 +160,11 @@ class LocalTransport implements BaseTransport {
   }
 
   async getfile(remotePath: string, localPath: string, options?: CopyOptions): Promise<void> {
-    await copy(remotePath, localPath, options);
+    await copy(remotePath, localPath, "remote", options);
   }
 
   async putfile(localPath: string, remotePath: string, options?: CopyOptions): Promise<void> {
-    await copy(localPath, remotePath, options);
+    await copy(localPath, remotePath, "local", options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -171,19 +172,109 @@ class LocalTransport implements BaseTransport {
   }
 }
 
+/** A file of no more bytes is copied at once. */
+const AT_ONCE = 4 << 20;
+const PIECE = 1 << 20;
+
 /** Copies beside the destination first: an end half-way leaves that as it was. */
-async function copy(from: string, to: string, options: CopyOptions = {}): Promise<void> {
-  options.signal?.throwIfAborted();
-  const { size, isDirectory } = await Deno.stat(from);
-  if (isDirectory) throw new Deno.errors.IsADirectory(`Cannot copy ${from}: it is a folder`);
-  const partial = `${to}.${crypto.randomUUID().slice(0, 8)}.part`;
-  try {
-    await Deno.copyFile(from, partial);
-    options.signal?.throwIfAborted();
-    await Deno.rename(partial, to);
-  } catch (error) {
-    await Deno.remove(partial).catch(() => {});
-    throw error;
+async function copy(
+  from: string,
+  to: string,
+  source: "local" | "remote",
+  options: CopyOptions = {},
+): Promise<void> {
+  const { signal, onProgress } = options;
+  signal?.throwIfAborted();
+  const destination = source === "local" ? "remote" : "local";
+  const { size, isDirectory, isFile, mode } = await about(source, Deno.stat(from));
+  if (isDirectory) {
+    const refused = new Deno.errors.IsADirectory(`Cannot copy ${from}: it is a folder`);
+    throw Object.assign(refused, { side: source });
   }
-  options.onProgress?.({ bytes: size, total: size });
+  const { final, direct, keeps } = await about(destination, placeOf(to));
+  if (direct) await about(destination, Deno.copyFile(from, final));
+  else {
+    const partial = join(dirname(final), `.pushy-${crypto.randomUUID().slice(0, 13)}.part`);
+    try {
+      // The system copies a file faster than its bytes can be passed on, but says nothing meanwhile, and cannot be stopped.
+      const silent = onProgress === undefined && signal === undefined;
+      if (silent || !isFile || size <= AT_ONCE) {
+        await about(destination, Deno.copyFile(from, partial));
+      } else await about(destination, copyPieces(from, partial, size, options));
+      // Who runs it is not for a copy to say; what is replaced keeps its own mode.
+      const bits = keeps ?? (mode === null ? null : mode & 0o777);
+      if (
+        bits !== null && (mode === null || bits !== (mode & 0o7777)) && Deno.build.os !== "windows"
+      ) {
+        await about(destination, Deno.chmod(partial, bits));
+      }
+      signal?.throwIfAborted();
+      await about(destination, Deno.rename(partial, final));
+    } catch (error) {
+      await Deno.remove(partial).catch(() => {});
+      throw error;
+    }
+  }
+  onProgress?.({ bytes: size, total: size });
+}
+
+interface Destination {
+  /** Where the copy goes in the end. */
+  readonly final: string;
+  /** Is it written there as it is, since that is no regular file? */
+  readonly direct: boolean;
+  /** The permission bits of what is there. */
+  readonly keeps: number | null;
+}
+
+async function placeOf(path: string): Promise<Destination> {
+  let info: Deno.FileInfo;
+  try {
+    info = await Deno.stat(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { final: path, direct: false, keeps: null };
+  }
+  if (info.isDirectory) {
+    throw new Deno.errors.IsADirectory(`Cannot copy to ${path}: it is a folder`);
+  }
+  if (!info.isFile) return { final: path, direct: true, keeps: null };
+  // The file that a link points to is replaced, not the link.
+  const keeps = info.mode === null ? null : info.mode & 0o777;
+  return { final: await Deno.realPath(path), direct: false, keeps };
+}
+
+async function copyPieces(
+  from: string,
+  to: string,
+  total: number,
+  { signal, onProgress }: CopyOptions,
+): Promise<void> {
+  using input = await Deno.open(from);
+  const { mode } = await input.stat();
+  using output = await Deno.open(to, {
+    write: true,
+    createNew: true,
+    ...mode === null ? {} : { mode: 0o600 },
+  });
+  const piece = new Uint8Array(PIECE);
+  let bytes = 0;
+  for (let length; (length = await input.read(piece)) !== null;) {
+    signal?.throwIfAborted();
+    for (let at = 0; at < length;) at += await output.write(piece.subarray(at, length));
+    bytes += length;
+    // The last word is said when the copy is in its place.
+    if (bytes < total) onProgress?.({ bytes, total });
+  }
+  if (mode !== null && Deno.build.os !== "windows") await Deno.chmod(to, mode & 0o777);
+}
+
+/** Says in an error which end it is about. */
+async function about<T>(side: "local" | "remote", work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const ours = error instanceof Error && Object.hasOwn(Deno.errors, error.name);
+    throw ours ? Object.assign(error, { side }) : error;
+  }
 }

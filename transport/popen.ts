@@ -100,9 +100,12 @@ export interface BaseTransport extends AsyncDisposable {
   unref?(): void;
   /** The opposite of {@linkcode BaseTransport.unref}. */
   ref?(): void;
-  /** Copies a file of the remote side to a local path, by means of the transport's own. */
+  /**
+   * Copies a file of the remote side to a local path, by means of the transport's own. An error may have a property
+   * `side`, `"local"` or `"remote"`: which end it is about.
+   */
   getfile?(remotePath: string, localPath: string, options?: CopyOptions): Promise<void>;
-  /** Copies a local file to a path of the remote side, by means of the transport's own. */
+  /** Copies a local file to a path of the remote side, in the same way. */
   putfile?(localPath: string, remotePath: string, options?: CopyOptions): Promise<void>;
 }
 

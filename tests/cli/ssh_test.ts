@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { leakGuard } from "../support/leaks.ts";
 import { requires, requiresAll, requiresThat } from "../support/requirement.ts";
+import { startSshd } from "../ssh/servers.ts";
 import { startHost } from "../support/ssh_host.ts";
 import { PUSHY, pushy, Terminal } from "./terminal.ts";
 
@@ -72,6 +73,28 @@ Deno.test({
     assertMatch(nobody.stdout, /✓ host key: .*\n✗ login: .*\n[^]*\n {4}what to do: /);
     const refused = await pushy(["doctor", "ssh:web1:1"], { env });
     assertMatch(refused.stdout, /✗ port: 1 of 127\.0\.0\.1 does not answer: .*\n {4}what to do: /);
+  },
+});
+
+Deno.test({
+  name: "ssh: a configuration file and options are named at the command line",
+  ...SSH,
+  fn: async () => {
+    await using guard = leakGuard();
+    await using server = await startSshd();
+    const config = `${guard.folder}/config`;
+    await Deno.writeTextFile(
+      config,
+      `Host web7\nHostName 127.0.0.1\nIdentityFile ${server.key}\nUserKnownHostsFile ${server.knownHosts}\n`,
+    );
+    const flags = ["--ssh-config", config, "--ssh-option", `Port=${server.port}`];
+    const { stdout, stderr } = await pushy(["eval", "ssh:web7", "6 * 7", ...flags], guard);
+    assertEquals([stdout, stderr], ["42\n", ""]);
+    const doctor = await pushy(["doctor", "ssh:web7", ...flags], guard);
+    assertMatch(doctor.stdout, /^✓ name: web7 is 127\.0\.0\.1 .*\n✓ port: \d+ answers/);
+    assertEquals(doctor.code, 0, doctor.stdout);
+    const wrong = await pushy(["eval", "ssh:web7", "1", "--ssh-option", "Port"], guard);
+    assertMatch(wrong.stderr, /It is KEY=VALUE/);
   },
 });
 

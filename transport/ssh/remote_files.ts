@@ -8,7 +8,7 @@
  * @module
  */
 
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { ConnectionError } from "../errors.ts";
 import type { CopyOptions } from "../popen.ts";
 import {
@@ -113,14 +113,14 @@ export class RemoteFiles {
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const path = this.#path(remotePath);
-    const place = await localPlace(localPath);
-    const client = await this.#client();
-    await named(`Cannot copy ${remotePath} of the remote side`, async () => {
+    await sided(`Cannot copy ${remotePath} of the remote side`, async () => {
+      const place = await localPlace(localPath);
+      const client = await this.#client();
       const handle = await client.openFile(path, OPEN_READ);
       try {
         const { size, mode } = await client.fstat(handle);
         if (mode !== undefined && (mode & FILE_TYPE) === FOLDER) {
-          throw new Deno.errors.IsADirectory("it is a folder");
+          throw new Folder("it is a folder");
         }
         const file = await Deno.open(place.temporary, {
           write: true,
@@ -155,13 +155,13 @@ export class RemoteFiles {
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const path = this.#path(remotePath);
-    using file = await Deno.open(localPath);
-    const { size, isDirectory, mode } = await file.stat();
-    if (isDirectory) {
-      throw new Deno.errors.IsADirectory(`Cannot copy ${localPath}: it is a folder.`);
-    }
-    const client = await this.#client();
-    await named(`Cannot copy to ${remotePath} of the remote side`, async () => {
+    await sided(`Cannot copy to ${remotePath} of the remote side`, async () => {
+      using file = await Deno.open(localPath);
+      const { size, isDirectory, mode } = await file.stat();
+      if (isDirectory) {
+        throw new Deno.errors.IsADirectory(`Cannot copy ${localPath}: it is a folder.`);
+      }
+      const client = await this.#client();
       const place = await remotePlace(client, path);
       const flags = place.direct ? OPEN_WRITE | OPEN_TRUNCATE : OPEN_WRITE | OPEN_CREATE | OPEN_NEW;
       const handle = await client.openFile(place.temporary, flags, (mode ?? 0o644) & 0o777);
@@ -185,6 +185,9 @@ export class RemoteFiles {
   }
 }
 
+/** The other side has a folder there. */
+class Folder extends Error {}
+
 interface Place {
   /** Where to write. */
   readonly temporary: string;
@@ -198,16 +201,9 @@ interface Place {
 
 function temporaryName(
   path: string,
-  parts: {
-    dirname(path: string): string;
-    join(...parts: string[]): string;
-    basename(path: string): string;
-  },
+  parts: { dirname(path: string): string; join(...parts: string[]): string },
 ): string {
-  const random = crypto.randomUUID().slice(0, 8);
-  // Shortened, since a name may have 255 bytes.
-  const name = parts.basename(path).slice(0, 60);
-  return parts.join(parts.dirname(path), `.${name}.${random}.part`);
+  return parts.join(parts.dirname(path), `.pushy-${crypto.randomUUID().slice(0, 13)}.part`);
 }
 
 async function localPlace(path: string): Promise<Place> {
@@ -217,7 +213,7 @@ async function localPlace(path: string): Promise<Place> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     return {
-      temporary: temporaryName(path, { basename, dirname, join }),
+      temporary: temporaryName(path, { dirname, join }),
       final: path,
       direct: false,
       mode: undefined,
@@ -230,7 +226,7 @@ async function localPlace(path: string): Promise<Place> {
   // The file that a link points to is replaced, not the link.
   const final = await Deno.realPath(path);
   return {
-    temporary: temporaryName(final, { basename, dirname, join }),
+    temporary: temporaryName(final, { dirname, join }),
     final,
     direct: false,
     mode: info.mode === null ? undefined : info.mode & 0o777,
@@ -239,7 +235,6 @@ async function localPlace(path: string): Promise<Place> {
 
 // SFTP's paths have slashes, whatever the local system's have.
 const slashes = {
-  basename: (path: string) => path.slice(path.lastIndexOf("/") + 1),
   dirname: (path: string) => path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : ".",
   join: (folder: string, name: string) => `${folder}/${name}`,
 };
@@ -258,24 +253,34 @@ async function remotePlace(client: SftpClient, path: string): Promise<Place> {
     mode = undefined;
   }
   const type = mode === undefined ? REGULAR : mode & FILE_TYPE;
-  if (type === FOLDER) throw new Deno.errors.IsADirectory("it is a folder");
+  if (type === FOLDER) throw new Folder("it is a folder");
   if (type !== REGULAR) return { temporary: final, final, direct: true, mode: undefined };
   return { temporary: temporaryName(final, slashes), final, direct: false, mode };
 }
 
-async function named(what: string, work: () => Promise<void>): Promise<void> {
+/** Does work whose errors are to say which end they are about; `what` begins the message of the remote end's. */
+async function sided(what: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (cause) {
-    if (cause instanceof Deno.errors.IsADirectory) {
-      throw new Deno.errors.IsADirectory(`${what}: ${cause.message}.`);
-    }
-    if (!(cause instanceof SftpError)) throw cause;
-    const message = `${what}: ${cause.message}.`;
-    if (cause.code === "ENOENT") throw new Deno.errors.NotFound(message, { cause });
-    if (cause.code === "EACCES") throw new Deno.errors.PermissionDenied(message, { cause });
-    throw new Error(message, { cause });
+    throw ofItsSide(what, cause);
   }
+}
+
+function ofItsSide(what: string, cause: unknown): unknown {
+  if (!(cause instanceof SftpError) && !(cause instanceof Folder)) {
+    const local = cause instanceof Error && Object.hasOwn(Deno.errors, cause.name);
+    return local ? Object.assign(cause, { side: "local" }) : cause;
+  }
+  const message = `${what}: ${cause.message}.`;
+  const make = cause instanceof Folder
+    ? Deno.errors.IsADirectory
+    : cause.code === "ENOENT"
+    ? Deno.errors.NotFound
+    : cause.code === "EACCES"
+    ? Deno.errors.PermissionDenied
+    : Error;
+  return Object.assign(new make(message, { cause }), { side: "remote" });
 }
 
 async function download(
