@@ -99,6 +99,33 @@ Deno.test({
 });
 
 Deno.test({
+  name: "ssh: a terminal that is closed ends a copy, and nothing of it is left on the host",
+  ...requiresAll(SSH, requires("tmux")),
+  fn: async () => {
+    await using guard = leakGuard({ grace: 10_000 });
+    await using host = await startHost("web1");
+    const { folder } = guard;
+    await Deno.mkdir(`${folder}/screens`);
+    await Deno.mkdir(`${folder}/there`);
+    using file = await Deno.open(`${folder}/big`, { create: true, write: true });
+    await file.truncate(1_500_000_000);
+    const names = () => [...Deno.readDirSync(`${folder}/there`)].map(({ name }) => name);
+    {
+      const command = `cd '${folder}' && ${PUSHY} cp big ssh:web1:${folder}/there/to`;
+      const env = { ...guard.env, ...host.env };
+      await using terminal = await Terminal.start(command, `${folder}/screens`, env);
+      await terminal.until(/big \[#+-*\] +\d+%/);
+      assertMatch(names().join(), /^\.pushy-[\w-]+\.part$/);
+    }
+    const end = performance.now() + 10_000;
+    while (names().length > 0 && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assertEquals(names(), []);
+  },
+});
+
+Deno.test({
   name: "ssh: a password is asked for once, and not shown, however often it is needed",
   ...requiresAll(
     SSH,

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createHash } from "node:crypto";
 import { connect, CopyError, type CopyProgress } from "../../mod.ts";
 import { leakGuard } from "../support/leaks.ts";
 
@@ -151,6 +152,93 @@ Deno.test("files: the transport's own copy says how far it is, and why it failed
     "EISDIR",
   );
   assertEquals(listing(guard.folder), ["a", "b"]);
+});
+
+Deno.test("files: the transport's own copy blames the end that failed, and follows a link", async () => {
+  await using guard = leakGuard();
+  await using con = await connect("local:");
+  const [a, b, nowhere] = ["a", "b", "none/x"].map((name) => `${guard.folder}/${name}`) as [
+    string,
+    string,
+    string,
+  ];
+  await Deno.writeTextFile(a, "hello");
+  const blamed = async (copy: Promise<void>) => {
+    const { code, side, path, message } = await assertRejects(() => copy, CopyError);
+    assertEquals(/its folder must be there/.test(message), path === nowhere, message);
+    return [code, side, path];
+  };
+  assertEquals(await blamed(con.putfile(a, nowhere)), ["ENOENT", "remote", nowhere]);
+  assertEquals(await blamed(con.getfile(a, nowhere)), ["ENOENT", "local", nowhere]);
+  assertEquals(await blamed(con.putfile(b, nowhere)), ["ENOENT", "local", b]);
+  assertEquals(await blamed(con.getfile(a, guard.folder)), ["EISDIR", "local", guard.folder]);
+  await Deno.writeTextFile(b, "before", { mode: 0o600 });
+  await Deno.symlink("b", `${guard.folder}/link`);
+  await con.putfile(a, `${guard.folder}/link`);
+  assertEquals(await Deno.readTextFile(b), "hello");
+  assertEquals((await Deno.stat(b)).mode! & 0o7777, 0o600);
+  assert((await Deno.lstat(`${guard.folder}/link`)).isSymlink);
+});
+
+Deno.test("files: the transport's own copy of a large file tells of its way, and can be stopped", async () => {
+  await using guard = leakGuard();
+  await using con = await connect("local:");
+  const [a, b] = [`${guard.folder}/a`, `${guard.folder}/b`];
+  const data = bytes(12 << 20);
+  await Deno.writeFile(a, data);
+  await Deno.chmod(a, 0o4750);
+  const seen: CopyProgress[] = [];
+  await con.putfile(a, b, { onProgress: (progress) => seen.push(progress) });
+  assert(seen.length > 10);
+  assertEquals(seen.filter(({ bytes }) => bytes === data.length).length, 1);
+  assert(seen.every(({ total }) => total === data.length));
+  assertEquals(await Deno.readFile(b), data);
+  assertEquals((await Deno.stat(b)).mode! & 0o7777, 0o750);
+  await Deno.writeTextFile(b, "before");
+  const controller = new AbortController();
+  const { signal } = controller;
+  const stopped = con.putfile(a, b, {
+    signal,
+    onProgress: ({ bytes }) => bytes > 4 << 20 && controller.abort("enough"),
+  });
+  assertEquals(await stopped.catch((reason) => reason), "enough");
+  assertEquals(await Deno.readTextFile(b), "before");
+  assertEquals(listing(guard.folder), ["a", "b"]);
+});
+
+/** Bytes that look like noise, the same at each run: the key stream of a cipher. */
+async function noise(seed: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "AES-CTR", false, [
+    "encrypt",
+  ]);
+  const counter = new Uint8Array(16).fill(seed, 0, 8);
+  const algorithm = { name: "AES-CTR", counter, length: 64 };
+  return new Uint8Array(await crypto.subtle.encrypt(algorithm, key, new Uint8Array(length)));
+}
+
+async function digest(path: string): Promise<string> {
+  return createHash("sha256").update(await Deno.readFile(path)).digest("hex");
+}
+
+capability("files: many large ones at once, there and back, are the same bytes", async (peer) => {
+  const { con, guard: { folder } } = peer;
+  const seeds = [1, 2, 3, 4, 5, 6];
+  const digests = await Promise.all(seeds.map(async (seed) => {
+    const data = await noise(seed, (24 << 20) + seed);
+    await Deno.writeFile(`${folder}/${seed}`, data);
+    return createHash("sha256").update(data).digest("hex");
+  }));
+  // With this option the connection's streams are used.
+  const options = { preserve: true };
+  for (const [copy, from, to] of [["putfile", "", ".put"], ["getfile", ".put", ".got"]] as const) {
+    await Promise.all(
+      seeds.map((seed) => con[copy](`${folder}/${seed}${from}`, `${folder}/${seed}${to}`, options)),
+    );
+    assertEquals(await Promise.all(seeds.map((seed) => digest(`${folder}/${seed}${to}`))), digests);
+  }
+}, {
+  needs: ["same files"],
+  rows: ({ name }) => ROWS.includes(name) && name !== "local × bun",
 });
 
 copies(

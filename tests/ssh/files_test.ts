@@ -125,6 +125,26 @@ for (const { way, useNative } of WAYS) {
   });
 
   Deno.test({
+    name: `${way}: a copy that fails says on which side`,
+    ignore: lacking("sshd", "ssh", "ssh-keygen"),
+    fn: async () => {
+      await using server = await startSshd();
+      await using transport = await Popen(["cat"], { ...reach(server), useNative });
+      const { folder } = server;
+      await Deno.writeTextFile(`${folder}/a`, "a");
+      const blamed = async (copy: Promise<void>) =>
+        (await assertRejects(() => copy, Error) as { side?: string }).side;
+      assertEquals(await blamed(transport.putfile!(`${folder}/a`, `${folder}/none/x`)), "remote");
+      assertEquals(await blamed(transport.putfile!(`${folder}/b`, `${folder}/x`)), "local");
+      assertEquals(await blamed(transport.getfile!(`${folder}/b`, `${folder}/x`)), "remote");
+      assertEquals(await blamed(transport.getfile!(`${folder}/a`, `${folder}/none/x`)), "local");
+      assertEquals(await blamed(transport.getfile!(folder, `${folder}/x`)), "remote");
+      assertEquals(await blamed(transport.getfile!(`${folder}/a`, folder)), "local");
+      assert(!(await names(folder)).some((name) => name.startsWith(".pushy-")));
+    },
+  });
+
+  Deno.test({
     name: `${way}: a host without an SFTP server says so`,
     ignore: lacking("sshd", "ssh", "ssh-keygen"),
     fn: async () => {
