@@ -5,6 +5,7 @@
  */
 
 import { Argument, Command } from "./libraries.ts";
+import { FLAGS } from "../server/flags.ts";
 import { print } from "./terminal.ts";
 
 /** The command; `program` is what is completed. */
@@ -47,7 +48,7 @@ interface Flag {
 }
 
 function flagsOf(command: Command): Flag[] {
-  const options = command.options.map((option) => ({
+  const options = command.name() === "server" ? serverFlags() : command.options.map((option) => ({
     names: [option.short, option.long].filter((name) => name !== undefined && name !== null),
     description: option.description,
     choices: option.argChoices ?? [],
@@ -59,6 +60,16 @@ function flagsOf(command: Command): Flag[] {
     choices: [],
     takesValue: false,
   }];
+}
+
+/** The server reads its own arguments. */
+function serverFlags(): Flag[] {
+  return Object.entries(FLAGS).filter(([name]) => name !== "help").map(([name, { type }]) => ({
+    names: [`--${name}`],
+    description: name.replaceAll("-", " "),
+    choices: name === "runtime" ? ["deno", "node", "bun", "python"] : [],
+    takesValue: type === "string",
+  }));
 }
 
 const SCRIPTS: Record<"bash" | "zsh" | "fish", (program: Command) => string> = {

@@ -5,7 +5,8 @@
  */
 
 import { parseArgs } from "node:util";
-import { probe } from "../transport/daemon.ts";
+import { DEFAULT_PORT, probe } from "../transport/daemon.ts";
+import { type FlagName, FLAGS, sayWhatIsWrong } from "./flags.ts";
 import { run, type RunOptions } from "./run.ts";
 
 const HELP = `Serves a live interpreter to connect("daemon:host").
@@ -54,62 +55,36 @@ Examples:
   pushy server --probe localhost
 `;
 
-const OPTIONS = {
-  hostname: { type: "string" },
-  port: { type: "string" },
-  unix: { type: "string" },
-  pipe: { type: "string" },
-  "samba-folder": { type: "string" },
-  "token-file": { type: "string" },
-  "tls-cert": { type: "string" },
-  "tls-key": { type: "string" },
-  "tls-client-ca": { type: "string" },
-  "allow-user": { type: "string", multiple: true },
-  "allow-insecure": { type: "boolean" },
-  isolate: { type: "boolean" },
-  permissions: { type: "string" },
-  runtime: { type: "string" },
-  "max-connections": { type: "string" },
-  "handshake-timeout": { type: "string" },
-  "idle-timeout": { type: "string" },
-  grace: { type: "string" },
-  quiet: { type: "boolean" },
-  probe: { type: "string" },
-  help: { type: "boolean", short: "h" },
-} as const;
-
-type Name = keyof typeof OPTIONS;
-
 /** What was asked for: by the command line, else by the environment. */
 class Settings {
   readonly #values: Readonly<Record<string, string | boolean | string[] | undefined>>;
   readonly positionals: readonly string[];
 
   constructor(args: string[]) {
-    const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true });
+    const { values, positionals } = parseArgs({ args, options: FLAGS, allowPositionals: true });
     this.#values = values;
     this.positionals = positionals;
   }
 
-  text(name: Name): string | undefined {
+  text(name: FlagName): string | undefined {
     const value = this.#values[name];
     if (typeof value === "string") return value;
     return Deno.env.get(variableOf(name)) || undefined;
   }
 
-  texts(name: Name): string[] | undefined {
+  texts(name: FlagName): string[] | undefined {
     const value = this.#values[name];
     if (Array.isArray(value)) return value;
     return Deno.env.get(variableOf(name))?.split(",").map((text) => text.trim());
   }
 
-  flag(name: Name): boolean {
+  flag(name: FlagName): boolean {
     const value = this.#values[name];
     if (typeof value === "boolean") return value;
     return /^(1|true|yes)$/i.test(Deno.env.get(variableOf(name)) ?? "");
   }
 
-  number(name: Name): number | undefined {
+  number(name: FlagName): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     if (!/^\d+$/.test(text)) throw new TypeError(`Cannot use --${name} ${text}: expected a number`);
@@ -117,7 +92,7 @@ class Settings {
   }
 }
 
-function variableOf(name: Name): string {
+function variableOf(name: FlagName): string {
   return `PUSHY_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
@@ -181,7 +156,7 @@ export async function main(args: string[]): Promise<number> {
   try {
     settings = new Settings(args);
   } catch (error) {
-    print(Deno.stderr, `${(error as Error).message}\nSee --help.`);
+    print(Deno.stderr, `${sayWhatIsWrong(error as Error)}\nSee --help.`);
     return 2;
   }
   if (settings.flag("help")) {
@@ -202,14 +177,40 @@ export async function main(args: string[]): Promise<number> {
     for (const signal of signals) Deno.removeSignalListener(signal, stop);
     return 0;
   } catch (error) {
-    print(
-      Deno.stderr,
-      error instanceof TypeError || error instanceof SyntaxError
-        ? `${error.message}\nSee --help.`
-        : `${error}`,
-    );
+    print(Deno.stderr, whyNot(error, settings));
     return 1;
   }
+}
+
+/** What the rules of `run()` are called here. */
+const WORDS: readonly (readonly [string, string])[] = [
+  ["(give tls)", "(give --tls-cert and --tls-key)"],
+  ["(give a token, or tls.clientCa)", "(give --token-file, or --tls-client-ca)"],
+  ["allowInsecure: true is", "--allow-insecure is"],
+];
+
+/** What is said when there is no server after all. */
+function whyNot(error: unknown, settings: Settings): string {
+  if (error instanceof TypeError || error instanceof SyntaxError) {
+    const message = WORDS.reduce((text, [said, here]) => text.replace(said, here), error.message);
+    return `${message}\nSee --help.`;
+  }
+  const { code } = error as { code?: unknown };
+  const hostname = settings.text("hostname") ?? "127.0.0.1";
+  const port = settings.text("port") ?? DEFAULT_PORT;
+  const where = settings.text("unix") ?? settings.text("pipe") ?? `${hostname}:${port}`;
+  if (code === "EADDRINUSE") {
+    return `Cannot listen on ${where}: something listens there already. ` +
+      "End it, or name another place with --port, --hostname or --unix.";
+  }
+  if (code === "EADDRNOTAVAIL") {
+    return `Cannot listen on ${where}: this machine has no such address. ` +
+      "Name one that it has with --hostname; 0.0.0.0 is all of them.";
+  }
+  if (code === "EACCES" && Number(port) < 1024) {
+    return `Cannot listen on ${where}: this user may not. Name a port from 1024 on with --port.`;
+  }
+  return `${error}`;
 }
 
 async function answerProbe(address: string, settings: Settings): Promise<number> {

@@ -156,6 +156,7 @@ _pushy; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assertEquals(await complete("pushy", "d"), ["doctor"]);
     assertEquals(await complete("pushy", "eval", "--j"), ["--json"]);
     assertEquals(await complete("pushy", "eval", "--runtime", "p"), ["python"]);
+    assertEquals(await complete("pushy", "server", "--sa"), ["--samba-folder"]);
   },
 });
 
@@ -233,7 +234,29 @@ Deno.test("server: serves until it is ended, and the other commands reach it", a
   while (!(await log.read()).done);
   assertEquals((await server.status).code, 0);
   assertMatch((await pushy(["server", "--help"])).stdout, /--tls-cert/);
-  assertEquals((await pushy(["server", "--nope"])).code, 2);
+});
+
+Deno.test("server: what it cannot do is said in the words of its flags", async () => {
+  const mistyped = await pushy(["server", "--prot", "1"]);
+  assertEquals(mistyped.code, 2);
+  assertMatch(
+    mistyped.stderr,
+    /^Cannot use --prot: there is no such option. Did you mean --port\?\n/,
+  );
+  assertMatch((await pushy(["server", "--nope"])).stderr, /^Cannot use --nope: [^?]*\nSee --help/);
+  const open = await pushy(["server", "--hostname", "0.0.0.0"]);
+  assertMatch(open.stderr, /give --tls-cert and --tls-key[^]* --allow-insecure is the only way/);
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  const env = { XDG_STATE_HOME: await Deno.makeTempDir() };
+  const taken = await pushy(["server", "--port", String(port)], { env });
+  listener.close();
+  await Deno.remove(env.XDG_STATE_HOME, { recursive: true });
+  assertEquals(taken.code, 1);
+  assertMatch(
+    taken.stderr,
+    new RegExp(`^Cannot listen on 127.0.0.1:${port}: .* already. .*--port`),
+  );
 });
 
 Deno.test({
