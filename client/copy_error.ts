@@ -45,9 +45,6 @@ const MEANINGS: Record<CopyErrorCode, [what: string, hint?: string]> = {
   EIO: ["it could not be read or written"],
 };
 
-/** What more there is to say of a destination that is not there. */
-export const NO_FOLDER = "its folder must be there";
-
 /** The names that systems and interpreters have for the same thing. */
 const ALIASES: Record<string, CopyErrorCode> = {
   EPERM: "EACCES",
@@ -139,6 +136,18 @@ export function copyError(error: unknown, side: "local" | "remote", path: string
   return new CopyError(code ?? "EIO", side, path, { detail, cause: error });
 }
 
+/** The same for what was to be made at `path`: what is missing there is its folder. */
+export function destinationError(
+  error: unknown,
+  side: "local" | "remote",
+  path: string,
+): unknown {
+  if (!(error instanceof Error) || error instanceof CopyError || codeOf(error) !== "ENOENT") {
+    return copyError(error, side, path);
+  }
+  return new CopyError("ENOENT", side, path, { detail: "its folder must be there", cause: error });
+}
+
 /** Both ends of a copy: the side that the source is on, and the paths. */
 export interface CopyEnds {
   /** Where the source is. */
@@ -150,17 +159,16 @@ export interface CopyEnds {
 }
 
 /**
- * The same for a transport's own copy: the error itself may say by a property `side` which end it is about, else that is
- * the source. What is unknown stays what it is.
+ * The same for a transport's own copy: the error itself may say by a property `side` which end it is about, else only its
+ * message does, and the source is named. What is unknown stays what it is.
  */
 export function ownCopyError(error: unknown, { source, from, to }: CopyEnds): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!(error instanceof Error) || error instanceof CopyError) return error;
   const code = codeOf(error);
-  if (error instanceof CopyError || code === undefined) return error;
-  const { side = source } = error as { side?: "local" | "remote" };
-  if (side === source) {
-    return new CopyError(code, side, from, { detail: error.message, cause: error });
+  if (code === undefined) return error;
+  const { side } = error as { side?: "local" | "remote" };
+  if (side === undefined) {
+    return new CopyError(code, source, from, { detail: error.message, cause: error });
   }
-  const detail = code === "ENOENT" ? NO_FOLDER : error.message;
-  return new CopyError(code, side, to, { detail, cause: error });
+  return side === source ? copyError(error, side, from) : destinationError(error, side, to);
 }

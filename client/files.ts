@@ -9,7 +9,13 @@
 
 import { type Entry, type Files, makeFiles, type Reading } from "../runtime/js/files.ts";
 import type { CopyOptions } from "../transport/popen.ts";
-import { type CopyEnds, CopyError, copyError, NO_FOLDER, ownCopyError } from "./copy_error.ts";
+import {
+  type CopyEnds,
+  CopyError,
+  copyError,
+  destinationError,
+  ownCopyError,
+} from "./copy_error.ts";
 import { Progress } from "./copy_progress.ts";
 import { within } from "./link.ts";
 import { checkEntry, unsafeLink, unsafeName } from "./tree_names.ts";
@@ -269,14 +275,7 @@ class Copy {
         throw copyError(data.failure, this.#source.name, from);
       }
       this.#ending.signal.throwIfAborted();
-      const missing = error as { code?: unknown; type?: unknown } | null;
-      if (missing?.code === "ENOENT" || missing?.type === "FileNotFoundError") {
-        throw new CopyError("ENOENT", this.#destination.name, path, {
-          detail: NO_FOLDER,
-          cause: error,
-        });
-      }
-      throw copyError(error, this.#destination.name, path);
+      throw destinationError(error, this.#destination.name, path);
     } finally {
       if (!committed) data.drop();
       if (!committed && !resume) await this.#remove(part);
@@ -339,11 +338,12 @@ class Copy {
     let committed = false;
     try {
       if (!there) {
-        await this.#attempt(
-          this.#destination,
-          to,
-          files.folder(base, this.#mode(entry) | 0o700, !resume),
-        );
+        try {
+          await files.folder(base, this.#mode(entry) | 0o700, !resume);
+        } catch (error) {
+          this.#ending.signal.throwIfAborted();
+          throw destinationError(error, name, to);
+        }
       }
       const complete = resume ? await this.#listing(base) : new Map<string, Entry>();
       await this.#walk(from, base, tree, times, complete);

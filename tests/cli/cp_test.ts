@@ -26,6 +26,20 @@ Deno.test("cp: files go there and back, several at once, and folders with -r", a
   assertEquals(await Deno.readTextFile(`${folder}/copy/a`), "A");
 });
 
+Deno.test("cp: a link that leads out of a folder is refused, and can be left out", async () => {
+  await using guard = leakGuard();
+  const { folder } = guard;
+  await Deno.mkdir(`${folder}/from`);
+  await Deno.writeTextFile(`${folder}/from/a`, "A");
+  await Deno.symlink("/etc/hosts", `${folder}/from/link`);
+  const args = ["cp", "-rq", `local::${folder}/from`, `${folder}/to`];
+  const refused = await pushy(args, guard);
+  assertEquals(refused.code, 1);
+  assertMatch(refused.stderr, /the link "link" to "\/etc\/hosts"[^]*hint: .*--links skip/);
+  assertEquals((await pushy([...args, "--links", "skip"], guard)).stderr, "");
+  assertEquals([...Deno.readDirSync(`${folder}/to`)].map(({ name }) => name), ["a"]);
+});
+
 Deno.test("cp: what cannot be copied says why, with status 1", async () => {
   await using guard = leakGuard();
   const cp = (...args: string[]) => pushy(["cp", ...args], { cwd: guard.folder, env: guard.env });
