@@ -224,7 +224,7 @@ capability("files: many large ones at once, there and back, are the same bytes",
   const { con, guard: { folder } } = peer;
   const seeds = [1, 2, 3, 4, 5, 6];
   const digests = await Promise.all(seeds.map(async (seed) => {
-    const data = await noise(seed, (24 << 20) + seed);
+    const data = await noise(seed, (16 << 20) + seed);
     await Deno.writeFile(`${folder}/${seed}`, data);
     return createHash("sha256").update(data).digest("hex");
   }));
@@ -418,6 +418,15 @@ copies("each failure is its own error, on either side", async ({ con, guard }) =
       code(con[name](`${folder}/${from}`, `${folder}/${to}`, { ...streamed, ...options }));
     assertEquals(await copy("none", "b"), "ENOENT");
     assertEquals(await copy("a", "none/b"), "ENOENT");
+    for (const [from, options] of [["a", streamed], ["d", { recursive: true }]] as const) {
+      const to = `${folder}/none/b`;
+      const error = await assertRejects(
+        () => con[name](`${folder}/${from}`, to, options),
+        CopyError,
+        "its folder must be there",
+      );
+      assertEquals([error.side, error.path], [name === "putfile" ? "remote" : "local", to]);
+    }
     assertEquals(await copy("d", "b"), "EISDIR");
     assertEquals(await copy("a", "d"), "EISDIR");
     assertEquals(await copy("d", "a", { recursive: true }), "ENOTDIR");
