@@ -199,12 +199,17 @@ Deno.test({
     const log = server.stderr.pipeThrough(new TextDecoderStream()).getReader();
     await log.read();
     await using terminal = await prompt(guard, `${PUSHY} repl daemon:${path}`);
-    await terminal.line("console.log('lo' + 'op'); while (true) {}");
-    await terminal.until(/^loop$/m);
+    // What is printed there has no time to arrive: the server's own standard error tells that the loop has begun.
+    await terminal.line("Deno.writeTextFileSync('/dev/stderr', 'begun'); while (true) {}");
+    let text = "";
+    while (!text.includes("begun")) {
+      const { done, value } = await log.read();
+      assert(!done);
+      text += value;
+    }
     await terminal.press("C-c");
     await terminal.until(/only a restart of the server[^]*>$/);
     server.kill("SIGTERM");
-    let text = "";
     for (let part = await log.read(); !part.done; part = await log.read()) text += part.value;
     assertStringIncludes(text, '"event":"killed"');
     assertEquals((await server.status).signal, "SIGKILL");
