@@ -118,7 +118,7 @@ export function describeFailure(attempt: Attempt, cause: unknown): ConnectionErr
     }
     if (stage === "open" && TURNED_AWAY.has(status)) {
       return new AuthenticationError(
-        `Cannot open the pipe ${pipe} at ${where} as ${user}: it was opened and hung up (${code})`,
+        `Cannot open the pipe ${pipe} at ${where} as ${user}: it was hung up at once (${code})`,
         {
           stage,
           code,
