@@ -10,6 +10,7 @@ import { Exit, interruptible } from "./failure.ts";
 import { connectOptions, type SharedOptions, withSharedOptions } from "./shared_options.ts";
 import { jsonOf, showWith } from "./shown_values.ts";
 import { isColoured, note, print } from "./terminal.ts";
+import { explained } from "./typed_source.ts";
 
 /** The command. */
 export function evalCommand(): Command {
@@ -52,7 +53,7 @@ async function run(
         print(await show(running.eval(source), signal) + "\n");
       }
     } catch (error) {
-      if (!options.json || !(error instanceof RemoteError)) throw error;
+      if (!options.json || !(error instanceof RemoteError)) throw explained(error, source);
       const { type, message, remoteStack: stack } = error;
       note(JSON.stringify({ error: { type, message, stack } }) + "\n");
       throw new Exit(1);

@@ -13,6 +13,7 @@ import { History } from "./repl_history.ts";
 import { type Language, languageOf, lastPath } from "./repl_languages.ts";
 import { connectOptions, type SharedOptions, withSharedOptions } from "./shared_options.ts";
 import { isColoured, note, print } from "./terminal.ts";
+import { explained } from "./typed_source.ts";
 
 /** The command. */
 export function replCommand(): Command {
@@ -20,8 +21,9 @@ export function replCommand(): Command {
     .summary("a prompt in the remote interpreter")
     .description(
       "Opens a prompt in a remote interpreter. Input that is not complete goes on in the next line, await may be used " +
-        "anywhere, and Tab completes the names that the remote side has. Ctrl-C stops what is running and keeps the " +
-        "session; Ctrl-D leaves. JavaScript has no types.",
+        "anywhere, _ is the last value, and Tab completes the names that the remote side has. Ctrl-C stops what is " +
+        "running and keeps the session. JavaScript that loops without waiting can only be ended with its interpreter: " +
+        "that is offered, but not where other clients use it too. Ctrl-D leaves. JavaScript has no types.",
     )
     .argument("<target>", 'where: "local:", "ssh:web1", "daemon:localhost"')
     .addHelpText(
@@ -61,7 +63,7 @@ async function runPiped(target: string, options: ConnectOptions): Promise<void> 
         result = await language.run(con, source, signal);
       } catch (error) {
         const status = language.leaves(error);
-        if (status === undefined) throw error;
+        if (status === undefined) throw explained(error, source);
         throw new Exit(status);
       }
       if (result === "incomplete") continue;
@@ -88,6 +90,8 @@ class Prompt {
   /** Ctrl-C came between a line and its evaluation. */
   #stopped = false;
   #lost: Error | undefined;
+  /** Resolves once the remote side gives way again, while it does not. */
+  #busy: Promise<void> | undefined;
   #asking = false;
   #left = false;
   /** The names of a path, until the next line is run. */
@@ -139,6 +143,7 @@ class Prompt {
 
   async #connect(): Promise<void> {
     this.#lost = undefined;
+    this.#busy = undefined;
     const con = this.#con = await interruptible((signal) =>
       connect(this.#target, {
         ...this.#options,
@@ -215,9 +220,13 @@ class Prompt {
       note("Interrupted\n");
       return;
     }
+    if (this.#busy) {
+      note("The line before is still running there: this one waits. Ctrl-C gives it up\n");
+    }
     const running = this.#running = new AbortController();
+    const source = this.#source;
     try {
-      const result = await this.#language.run(this.#con, this.#source, running.signal);
+      const result = await this.#language.run(this.#con, source, running.signal);
       if (result === "incomplete") return;
       this.#source = "";
       if (result.text !== undefined) print(result.text + "\n");
@@ -230,7 +239,7 @@ class Prompt {
       } else if (error !== this.#lost) {
         const status = this.#language.leaves(error);
         if (status !== undefined) throw new Exit(status);
-        note(`${describeError(error).trimEnd()}\n`);
+        note(`${describeError(explained(error, source)).trimEnd()}\n`);
       }
     } finally {
       this.#running = undefined;
@@ -264,20 +273,37 @@ class Prompt {
     if (reader) Object.assign(reader, { line: "", cursor: 0 });
   }
 
-  /** A loop that never waits cannot be stopped from outside: then only the interpreter as a whole can be ended. */
+  /**
+   * A loop that never waits cannot be stopped from outside: then only the interpreter as a whole can be ended, if no other
+   * client uses it.
+   */
   async #checkBusy(): Promise<void> {
-    try {
-      await this.#con.with({ timeout: PATIENCE }).eval("0");
-    } catch (error) {
-      if (this.#lost || (error as Error).name !== "TimeoutError") return;
-      const again = await this.#question(
-        "The remote side is still busy with it. End that interpreter, and start another? [y/N] ",
-      );
-      if (!/^y/i.test(again ?? "")) return;
-      const con = this.#con;
-      await this.#connect();
-      await con.close();
+    const con = this.#con;
+    if (!this.#busy) {
+      const over = () => {
+        if (this.#busy === busy) this.#busy = undefined;
+      };
+      const busy = this.#busy = con.eval("0").then(over, over);
     }
+    const patience = Promise.withResolvers<void>();
+    const timer = setTimeout(patience.resolve, PATIENCE);
+    await Promise.race([this.#busy, patience.promise]);
+    clearTimeout(timer);
+    if (!this.#busy || this.#lost) return;
+    if (con.interpreter.shared) {
+      note(
+        "The remote side is still busy with it, and nobody can be served there until it ends. All clients of that " +
+          "server share its interpreter: only a restart of the server ends it. (With --isolate each client has its " +
+          "own.) Ctrl-D leaves.\n",
+      );
+      return;
+    }
+    const again = await this.#question(
+      "The remote side is still busy with it. End that interpreter, and start another? [y/N] ",
+    );
+    if (!/^y/i.test(again ?? "")) return;
+    await this.#connect();
+    await con.close();
   }
 
   async #question(text: string): Promise<string | null> {

@@ -52,10 +52,15 @@ class JavaScript implements Language {
   readonly name = "javascript";
   readonly prompt = "> ";
   readonly #show: Show;
+  readonly #keep: (value: unknown) => unknown;
   readonly #declared = new Set<string>();
 
   constructor(con: Connection, colours: boolean) {
     this.#show = showWith(con, colours, true);
+    // The first use tells of what is wrong with it.
+    con.execute("var _").catch(() => {});
+    // A declaration of that name that comes later hides this one, and is left alone.
+    this.#keep = con.eval("(value) => _ = value") as unknown as (value: unknown) => unknown;
   }
 
   async run(
@@ -70,7 +75,7 @@ class JavaScript implements Language {
     if (statements.trim() !== "") await con.execute(statements);
     for (const name of declares) this.#declared.add(name);
     if (expression === undefined) return { text: declares.length > 0 ? "undefined" : undefined };
-    return { text: await this.#show(con.eval(expression), signal) };
+    return { text: await this.#show(this.#keep(con.eval(expression)), signal) };
   }
 
   async names(con: Connection, path: string): Promise<string[]> {

@@ -54,11 +54,6 @@ export function jsonOf(value: unknown): string {
     if (part instanceof Map) return Object.fromEntries(part);
     if (part instanceof Set) return [...part];
     if (part instanceof Uint8Array) return [...part];
-    if (typeof part === "function") {
-      throw new TypeError(
-        "Cannot print this as JSON: it is, or has in it, a reference to a remote object",
-      );
-    }
     return part;
   });
   return text ?? "null";

@@ -190,24 +190,45 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
    * Evaluates an expression, in which `await` may be used, and gives its value. Source that is no expression is run as
    * statements, and gives the value of the last one.
    *
-   * Without a scope it is evaluated in the connection's own, which keeps what is declared in it. The source is
-   * JavaScript: types are not removed from it.
+   * Without a scope it is evaluated in the connection's own, which keeps what is declared in it. Values in place of a
+   * scope are the variables of one that nothing else sees. The source is JavaScript: types are not removed from it.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@pushy/core";
+   *
+   * await using con = await connect("local:");
+   * console.log(await con.eval("x * 2", { x: 21 })); // 42
+   * ```
    */
   eval<T = unknown>(
     code: string,
-    scope?: Scope,
+    scope?: Scope | Record<string, unknown>,
   ): unknown extends T ? UntypedOf<R> : RemotePromise<T> {
-    const args = scope === undefined ? [code] : [code, scope];
-    return this.#call("eval", args) as unknown extends T ? UntypedOf<R> : RemotePromise<T>;
+    return this.#call("eval", this.#within(code, scope)) as unknown extends T ? UntypedOf<R>
+      : RemotePromise<T>;
   }
 
   /**
    * Runs statements. What they declare, `let`, `const` and classes included, is visible to the next
-   * `execute` and `eval` with the same scope. It is sloppy mode, without top-level `await`.
+   * `execute` and `eval` with the same scope. It is sloppy mode, without top-level `await`. Values in place of a scope are
+   * the variables of one that ends with the call.
    */
-  execute(source: string, scope?: Scope): RemotePromise<void> {
-    const args = scope === undefined ? [source] : [source, scope];
-    return this.#call("execute", args) as RemotePromise<void>;
+  execute(source: string, scope?: Scope | Record<string, unknown>): RemotePromise<void> {
+    return this.#call("execute", this.#within(source, scope)) as RemotePromise<void>;
+  }
+
+  #within(source: string, scope: Scope | Record<string, unknown> | undefined): unknown[] {
+    if (scope === undefined) return [source];
+    if (stubInfo(scope)) return [source, scope];
+    if (typeof scope !== "object" || scope === null) {
+      throw new TypeError(
+        `Cannot run code with ${scope === null ? "null" : `a ${typeof scope}`} for a scope: ` +
+          "a scope is made by con.scope({ … }), or is an object of variables",
+      );
+    }
+    // Made in the same round trip: the call waits there for nothing.
+    return [source, this.scope(scope as Record<string, unknown>)];
   }
 
   /** Makes a scope: variables that outlive the code which made them. They are its properties. */

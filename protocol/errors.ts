@@ -86,9 +86,12 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
   );
 }
 
-/** A line of a stack that is the agent's own code: it is named so, or was loaded from a Blob without a name. */
+/**
+ * A line of a stack that is the agent's own code: it is named so, was loaded from a Blob without a name, or is a server's,
+ * whose files have names.
+ */
 const AGENT_FRAME =
-  /pushy:agent|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
+  /pushy:agent|\/(?:protocol\/(?:access|answering|calls|session)|runtime\/js\/(?:evaluate|modules|root))\.ts:\d|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
 
 /** A place in source that the agent evaluated: V8 names what evaluated it, too. */
 const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;

@@ -140,6 +140,12 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
   }
 
   apply(_target: unknown, _this: unknown, args: unknown[]): unknown {
+    // JSON.stringify calls it so, and cannot wait for what another side has to say.
+    if (this.path.at(-1) === "toJSON" && args.length === 1 && typeof args[0] === "string") {
+      throw new TypeError(
+        "Cannot make JSON of a reference to a remote object: its fields are not here (await copy(object) brings them)",
+      );
+    }
     return resultStub(this.caller, this.caller.call(this.base, this.path, How.call, args));
   }
 

@@ -152,6 +152,8 @@ export interface Banner {
   readonly platform: string;
   /** Does it run several calls at once? */
   readonly threads?: boolean;
+  /** Do other clients of its server use it too? Then it outlives the connection. */
+  readonly shared?: boolean;
 }
 
 const MARK = new TextEncoder().encode("\nPUSHY/");
@@ -206,7 +208,7 @@ function readBanner(json: string): Banner | undefined {
   } catch {
     return undefined;
   }
-  const { runtime, version, pid, platform, threads } = said ?? {};
+  const { runtime, version, pid, platform, threads, shared } = said ?? {};
   const texts = [runtime, version, platform];
   if (!texts.every((text) => typeof text === "string") || !Number.isSafeInteger(pid)) {
     return undefined;
@@ -218,6 +220,7 @@ function readBanner(json: string): Banner | undefined {
     pid: pid as number,
     platform: shown(platform),
     ...(threads === true ? { threads } : {}),
+    ...(shared === true ? { shared } : {}),
   };
 }
 

@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import { DEFAULT_PORT, probe } from "../transport/daemon.ts";
 import { type FlagName, FLAGS, sayWhatIsWrong } from "./flags.ts";
+import { DEFAULT_GRACE, guardEnd } from "./last_resort.ts";
 import { run, type RunOptions } from "./run.ts";
 
 const HELP = `Serves a live interpreter to connect("daemon:host").
@@ -173,7 +174,12 @@ export async function main(args: string[]): Promise<number> {
       ? ["SIGINT", "SIGBREAK"]
       : ["SIGINT", "SIGTERM"];
     for (const signal of signals) Deno.addSignalListener(signal, stop);
+    // Where clients have interpreters of their own, nothing keeps this thread from hearing a signal.
+    const guard = settings.flag("isolate")
+      ? undefined
+      : guardEnd({ signals, grace: grace ?? DEFAULT_GRACE, quiet: settings.flag("quiet") });
     await server.finished;
+    guard?.stop();
     for (const signal of signals) Deno.removeSignalListener(signal, stop);
     return 0;
   } catch (error) {

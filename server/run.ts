@@ -27,6 +27,7 @@ import {
   type ServerAddress,
   type ServerCertificates,
 } from "./listen.ts";
+import { DEFAULT_GRACE } from "./last_resort.ts";
 import { type Log, type LogEvent, stderrLog } from "./log.ts";
 import { type Interpreter, type Served, shareInterpreter } from "./shared.ts";
 import { standardStreams } from "./stdio.ts";
@@ -134,7 +135,6 @@ export interface Server extends AsyncDisposable {
 }
 
 const HANDSHAKE_TIMEOUT = 10_000;
-const DEFAULT_GRACE = 5000;
 /** How often what is idle is looked at, in ms, at the least. */
 const TICK = 5000;
 

@@ -63,7 +63,7 @@ export function shareInterpreter(options: SharedOptions): Interpreter {
   const unguard = surviveErrors(options.log);
   const { calls } = running ??= { calls: new RunningCall(), users: 0 };
   running.users++;
-  const greeting = new TextEncoder().encode(banner());
+  const greeting = new TextEncoder().encode(banner(true));
   return {
     serve: (channel) => new Client(channel, options, calls, greeting),
     close() {

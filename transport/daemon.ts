@@ -182,7 +182,8 @@ class Attempt {
       ? [`TLS was not agreed on within ${ms} ms`, "does the server speak TLS there?"]
       : [
         `it accepted the connection and said nothing for ${ms} ms`,
-        "is a Pushy server there, and does it expect TLS? See the options tls and port",
+        "is a Pushy server there, and does it expect TLS? See the options tls and port. Or its interpreter " +
+        "is busy with a call that does not give way",
       ];
     return new ConnectionError(`Cannot connect to daemon:${where}: ${summary}`, {
       stage: this.#stage,

@@ -41,8 +41,10 @@ const NO_VARIABLES = new Set(["this", "true", "false", "null", "arguments", "eva
 
 const NAMES = /(?<![\p{ID_Continue}$])[\p{ID_Start}$_][\p{ID_Continue}$]*/gu;
 
+/** The name of the closures below, whose frames no stack shows. */
+const AGENT = "pushy:agent";
 /** The closure's own `eval`; it has no names that the code could see but `arguments`. */
-const NEXT = "\n;(function(){return eval(arguments[0])})\n//# sourceURL=execute";
+const NEXT = `\n;({"${AGENT}"(){return eval(arguments[0])}})["${AGENT}"]\n//# sourceURL=execute`;
 /** What the frames of evaluated code are called in a stack. */
 const NAME = "\n//# sourceURL=eval";
 
@@ -70,7 +72,7 @@ export class Scope implements Stepping {
       },
     });
     this.#evaluate = new Function(
-      `with(arguments[0]){return function(){return eval(arguments[0])}}`,
+      `with(arguments[0]){return{"${AGENT}"(){return eval(arguments[0])}}["${AGENT}"]}`,
     )(catcher) as Evaluate;
   }
 

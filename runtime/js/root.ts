@@ -71,8 +71,8 @@ export class RunningCall implements CallContext {
   }
 }
 
-/** What an agent says before its first frame. */
-export function banner(): string {
+/** What an agent says before its first frame; a server's is `shared`. */
+export function banner(shared?: true): string {
   const { name, version, pid, platform } = host;
-  return `\nPUSHY/1 ${JSON.stringify({ runtime: name, version, pid, platform })}\n`;
+  return `\nPUSHY/1 ${JSON.stringify({ runtime: name, version, pid, platform, shared })}\n`;
 }

@@ -467,3 +467,34 @@ capability("stacks of evaluated code name no code of the agent's", async ({ con,
   const own = row.runtime === "python" ? /pushy:agent/ : /blob:|data:|pushy/;
   assert(!own.test(error.remoteStack), error.remoteStack);
 }, { needs: [] });
+
+capability("stacks have the places of the code alone", async ({ con }) => {
+  const frames = async (work: Promise<unknown>) => {
+    const { remoteStack } = await assertRejects(() => work, RemoteError);
+    return remoteStack.split("\n").filter((line) => /^\s+at |@/.test(line));
+  };
+  for (let i = 0; i < 2; i++) {
+    assertEquals(await frames(con.execute("const x: number = 1").then()), []);
+    assertEquals(await frames(con.eval(".help").then()), []);
+    const places = await frames(con.execute("(() => {\n null.x })()").then());
+    assert(places.length > 0);
+    for (const place of places) assertStringIncludes(place, "execute");
+    await con.execute("var kept = 1");
+  }
+  // JavaScriptCore has frames of its own for source that it cannot read.
+}, { rows: ({ runtime }) => runtime === "deno" || runtime === "node" });
+
+capability("an object of variables is a scope for one call", async ({ con, code }) => {
+  const { roundTrips } = con.stats;
+  assertEquals(await con.eval("x * 2", { x: 21 }), 42);
+  assertEquals(con.stats.roundTrips - roundTrips, 1);
+  const seen: number[] = [];
+  await con.execute(code({ js: "y = see(x + 1)", py: "y = see(x + 1)" }), {
+    x: 1,
+    see: (n: number) => void seen.push(n),
+  });
+  assertEquals(seen, [2]);
+  await assertRejects(async () => await con.eval("x"), RemoteError);
+  await assertRejects(async () => await con.eval("y"), RemoteError);
+  assertThrows(() => con.eval("x", 1 as never), TypeError, "a scope is made by con.scope");
+}, { needs: [] });

@@ -114,6 +114,24 @@ capability(
   { needs: [] },
 );
 
+capability("JSON of a reference is refused here, and costs no call", async ({ con, code }) => {
+  using unhandled = unhandledRejections();
+  const object = await con.eval(
+    code({
+      js: "new (class Car { toJSON() { return 'its own' } })()",
+      py: "type('Car', (), {'toJSON': lambda self: 'its own'})()",
+    }),
+  );
+  const { framesSent } = con.stats;
+  for (const value of [object, { list: [object] }, con.modules]) {
+    assertThrows(() => JSON.stringify(value), TypeError, "Cannot make JSON of a reference");
+  }
+  assertEquals(con.stats.framesSent, framesSent);
+  assertEquals(await (object as unknown as { toJSON(): Promise<string> }).toJSON(), "its own");
+  await settle(con);
+  assertEquals(unhandled.reasons, []);
+}, { needs: [] });
+
 capability("what is not there is a TypeError that names it", async ({ con }) => {
   const error = await assertRejects(
     async () => await con.eval("({ list: [] })").lost.further(),

@@ -30,6 +30,15 @@ Deno.test("eval: an error has the remote stack and status 1", async () => {
   const json = await pushy(["eval", "local:", "--json", "null.x"]);
   assertEquals(json.code, 1);
   assertEquals(JSON.parse(json.stderr).error.type, "TypeError");
+  const typed = await pushy(["eval", "local:", "const x: number = 1"]);
+  assertEquals(typed.code, 1);
+  assertMatch(
+    typed.stderr,
+    /^pushy: Cannot run the code: it is TypeScript, .* Leave its types out\n$/,
+  );
+  const reference = await pushy(["eval", "local:", "--json", "new (class Car {})"]);
+  assertEquals(reference.code, 1);
+  assertMatch(reference.stderr, /^pushy: Cannot make JSON of a reference/);
 });
 
 Deno.test({

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { lastPath } from "../../cli/repl_languages.ts";
 import { prepare } from "../../cli/repl_source.ts";
 import { leakGuard } from "../support/leaks.ts";
@@ -39,6 +39,8 @@ Deno.test({
     await terminal.line("const { a, b } = await Promise.resolve({ a: 7, b: 8 })");
     await terminal.line("a * b");
     await terminal.until(/^56$/m);
+    await terminal.line("_ + 1");
+    await terminal.until(/^57$/m);
     await terminal.line("({ list: [1, 'x'], map: new Map([[1, 2]]) })");
     await terminal.until('{ list: [ 1, "x" ], map: Map(1) { 1 => 2 } }');
     await terminal.line("null.x");
@@ -124,6 +126,11 @@ Deno.test({
     await terminal.until(/^loop$/m);
     await terminal.press("C-c");
     await terminal.until("still busy");
+    await terminal.line("n");
+    await terminal.line("'later'");
+    await terminal.until("The line before is still running there");
+    await terminal.press("C-c");
+    await terminal.until(/still busy[^]*still busy/);
     await terminal.line("y");
     await terminal.until(/Ctrl-D leaves[^]*Ctrl-D leaves[^]*>$/);
     await terminal.line("'alive'");
@@ -179,6 +186,40 @@ Deno.test({
 });
 
 Deno.test({
+  name: "repl: a shared interpreter is not offered to be ended; a signal ends its busy server",
+  ...requires("tmux"),
+  fn: async () => {
+    await using guard = leakGuard();
+    const path = `${guard.folder}/socket`;
+    const server = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", CLI, "server", "--unix", path, "--grace", "100"],
+      env: { ...guard.env, XDG_STATE_HOME: guard.folder },
+      stderr: "piped",
+    }).spawn();
+    const log = server.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    await log.read();
+    await using terminal = await prompt(guard, `${PUSHY} repl daemon:${path}`);
+    // What is printed there has no time to arrive: the server's own standard error tells that the loop has begun.
+    await terminal.line("Deno.writeTextFileSync('/dev/stderr', 'begun'); while (true) {}");
+    let text = "";
+    while (!text.includes("begun")) {
+      const { done, value } = await log.read();
+      assert(!done);
+      text += value;
+    }
+    await terminal.press("C-c");
+    await terminal.until(/only a restart of the server[^]*>$/);
+    server.kill("SIGTERM");
+    for (let part = await log.read(); !part.done; part = await log.read()) text += part.value;
+    assertStringIncludes(text, '"event":"killed"');
+    assertEquals((await server.status).signal, "SIGKILL");
+    await terminal.until(/Connect again\? \[Y\/n\]$/);
+    await terminal.press("C-d");
+    await terminal.until("[ended 1]");
+  },
+});
+
+Deno.test({
   name: "repl: lines are kept from session to session, for this user alone",
   ...requires("tmux"),
   fn: async () => {
@@ -213,9 +254,13 @@ Deno.test({
 
 Deno.test("repl: with piped input, values are printed one after the other", async () => {
   const { code, stdout, stderr } = await pushy(["repl", "local:"], {
-    stdin: "const a = await Promise.resolve(20)\nfunction f() {\n  return a + 1\n}\nf() * 2\n",
+    stdin: "const a = await Promise.resolve(20)\nfunction f() {\n  return a + 1\n}\nf() * 2\n" +
+      "_ + 1\nconst _ = 7\n8\n_\n",
   });
-  assertEquals([code, stdout, stderr], [0, "undefined\nundefined\n42\n", ""]);
+  assertEquals(
+    [code, stdout, stderr],
+    [0, "undefined\nundefined\n42\n43\nundefined\n8\n7\n", ""],
+  );
 });
 
 Deno.test({

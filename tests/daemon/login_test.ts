@@ -214,6 +214,7 @@ Deno.test("what is there is named exactly: nothing, silence, something else", as
     "it accepted the connection and said nothing for 240 ms",
   );
   assertEquals(silent.code, "ETIMEDOUT");
+  assertStringIncludes(silent.message, "busy with a call that does not give way");
   await using rude = listener((conn) => {
     conn.close();
     return Promise.resolve();

@@ -289,6 +289,7 @@ test("a pipe that nobody listens on is an error that names it", async (samba) =>
 test("a user who is not admitted is turned away", async (samba) => {
   const error = await assertRejects(() => open(samba), AuthenticationError);
   assertStringIncludes(error.message, "allowUsers");
+  assertStringIncludes(error.message, "Is the Pushy server running there");
 }, { admit: (user) => user.unixName !== USER });
 
 test("a guest is refused unless asked for", async (samba) => {

@@ -118,8 +118,14 @@ export function describeFailure(attempt: Attempt, cause: unknown): ConnectionErr
     }
     if (stage === "open" && TURNED_AWAY.has(status)) {
       return new AuthenticationError(
-        `Cannot open the pipe ${pipe} at ${where} as ${user}: the server turns away (${code})`,
-        { stage, code, cause, hint: "May this user use the pipe? See allowUsers of the server." },
+        `Cannot open the pipe ${pipe} at ${where} as ${user}: it was hung up at once (${code})`,
+        {
+          stage,
+          code,
+          cause,
+          hint: `Is the Pushy server running there, with the pipe ${pipe}? ` +
+            "If it is, may this user use it? See allowUsers of the server.",
+        },
       );
     }
     return new ConnectionError(`Cannot ${verb(stage, pipe)} at ${where}: ${text}`, {
