@@ -221,14 +221,14 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
   #within(source: string, scope: Scope | Record<string, unknown> | undefined): unknown[] {
     if (scope === undefined) return [source];
     if (stubInfo(scope)) return [source, scope];
+    // What is no object would be taken for something else there.
     if (typeof scope !== "object" || scope === null) {
       throw new TypeError(
         `Cannot run code with ${scope === null ? "null" : `a ${typeof scope}`} for a scope: ` +
           "a scope is made by con.scope({ … }), or is an object of variables",
       );
     }
-    // Made in the same round trip: the call waits there for nothing.
-    return [source, this.scope(scope as Record<string, unknown>)];
+    return [source, scope];
   }
 
   /** Makes a scope: variables that outlive the code which made them. They are its properties. */

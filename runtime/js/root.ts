@@ -22,6 +22,13 @@ export interface Settings {
   gcInterval?: number;
 }
 
+/** A scope, or the variables of one that is for a single call. */
+type Variables = Scope | Record<string, unknown>;
+
+function scopeOf(variables: Variables): Scope {
+  return variables instanceof Scope ? variables : new Scope(variables);
+}
+
 /** What the client reaches at target 0. */
 export function makeRoot(settings: () => Settings, files: Files): Record<string, unknown> {
   const importing = (name: string) => importModule(name, settings().cache ?? true);
@@ -30,8 +37,8 @@ export function makeRoot(settings: () => Settings, files: Files): Record<string,
     modules: new Modules(importing),
     globals: globalThis,
     import: importing,
-    eval: (code: string, within: Scope = scope) => within.eval(code),
-    execute: (source: string, within: Scope = scope) => within.execute(source),
+    eval: (code: string, within: Variables = scope) => scopeOf(within).eval(code),
+    execute: (source: string, within: Variables = scope) => scopeOf(within).execute(source),
     compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
       compile(source, names, values, within),
     scope: (initial?: Record<string, unknown>) => new Scope(initial),

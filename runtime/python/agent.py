@@ -907,10 +907,16 @@ def named(source):
 AWAIT = 0x2000 if sys.version_info >= (3, 8) else 0
 
 
+def scope_of(scope):
+    """A scope, or one for a single call that begins with these variables; without any, that of the connection."""
+    if scope is None:
+        return MAIN
+    return scope if isinstance(scope, Scope) else make_scope(scope)
+
+
 def evaluate(source, scope=None):
     """The value of an expression, in which await may be used; else that of the last statement."""
-    if scope is None:
-        scope = MAIN
+    scope = scope_of(scope)
     source = source.strip()
     name = named(source)
     try:
@@ -932,7 +938,7 @@ ROOT = Root({
     "globals": MAIN,
     "import": import_module,
     "eval": evaluate,
-    "execute": lambda source, scope=None: run_source(source, scope),
+    "execute": lambda source, scope=None: run_source(source, scope_of(scope)),
     "compile": lambda *args: make_function(*args),
     "scope": lambda initial=(): make_scope(initial),
 })
