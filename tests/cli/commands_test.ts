@@ -19,6 +19,26 @@ Deno.test("eval: prints a value, as text or as JSON", async () => {
   assertEquals((await pushy(["eval", "local:", "console.log('x'), 1"])).stdout, "x\n1\n");
 });
 
+Deno.test({
+  name: "eval: code that never ends goes with the command, however that ends",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using guard = leakGuard({ grace: 5000 });
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", CLI, "eval", "local:", "console.log('ready'); for (;;);"],
+      env: guard.env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const reader = child.stdout.getReader();
+    assertEquals(new TextDecoder().decode((await reader.read()).value), "ready\n");
+    child.kill("SIGKILL");
+    await child.status;
+    await reader.cancel();
+  },
+});
+
 Deno.test("eval: an error has the remote stack and status 1", async () => {
   const { code, stdout, stderr } = await pushy([
     "eval",
