@@ -1,7 +1,8 @@
 /**
  * The bench of file copies: a file over a connection's streams, beside bytes from memory over the same streams.
  *
- * Each round measures both, one right after the other, each way; the bytes are made in new pieces of 64 KiB. The files are in memory: a disk has a speed of its own.
+ * Each round measures both, one right after the other, each way; the bytes are made in new pieces of 64 KiB. The files
+ * are in memory: a disk has a speed of its own.
  *
  * @module
  */
