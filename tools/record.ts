@@ -83,9 +83,9 @@ async function prepare(folder: string, home: string): Promise<void> {
     return `10.0.0.${i % 250} "GET /${i % 12}.html" ${status} ${512 + i}\n`;
   });
   await Deno.writeTextFile(`${home}/access.log`, lines.join(""));
-  await Deno.mkdir(`${folder}/work/site/video`, { recursive: true });
-  await Deno.writeTextFile(`${folder}/work/site/index.html`, "<h1>Hello</h1>\n");
-  using file = await Deno.open(`${folder}/work/site/video/tour.mp4`, { create: true, write: true });
+  await Deno.mkdir(`${folder}/desk/site/video`, { recursive: true });
+  await Deno.writeTextFile(`${folder}/desk/site/index.html`, "<h1>Hello</h1>\n");
+  using file = await Deno.open(`${folder}/desk/site/video/tour.mp4`, { create: true, write: true });
   await file.truncate(480_000_000);
   await Deno.mkdir(`${folder}/bin`);
   const script = `#!/bin/sh\nexec '${Deno.execPath()}' run -A --quiet '${root}/cli.ts' "$@"\n`;
@@ -105,7 +105,7 @@ async function record(): Promise<Screen[]> {
     DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno`,
     PS1: "\\[\\e[92m\\]$\\[\\e[0m\\] ",
   };
-  const shell = `cd '${folder}/work' && clear && exec bash --norc --noprofile`;
+  const shell = `cd '${folder}/desk' && clear && exec bash --norc --noprofile`;
   const terminal = made.use(await Terminal.start(shell, folder, env, SIZE));
   await terminal.until(PROMPT);
   const recording = new Recording(terminal);
