@@ -22,7 +22,7 @@ import {
 /** Takes bytes away. If it gives a promise, the next bytes wait for it. */
 export type Send = (bytes: Uint8Array) => void | Promise<void>;
 
-/** After so many full frames in a row that left at once, larger ones may follow. */
+/** After so many full frames that left at once, larger ones may follow. */
 const QUICK_FRAMES = 4;
 /** What is at once, and what is too slow for large frames, in milliseconds. */
 const QUICK_MS = 1;
