@@ -70,7 +70,7 @@ export type {
 export type { TraceEvent } from "./client/trace.ts";
 export { registerTransport } from "./client/targets.ts";
 export type { RefOptions } from "./protocol/access.ts";
-export type { Kwargs } from "./protocol/crossing.ts";
+export type { Kwargs } from "./protocol/crossing_live.ts";
 export {
   ConnectionClosedError,
   ConnectionLostError,

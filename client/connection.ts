@@ -5,11 +5,10 @@
  */
 
 import { ByRef, type RefOptions } from "../protocol/access.ts";
-import { Kwargs } from "../protocol/crossing.ts";
+import { Kwargs } from "../protocol/crossing_live.ts";
 import { How } from "../protocol/messages.ts";
 import { type Base, type Caller, makeStub, stubInfo } from "../protocol/proxy.ts";
 import type { CallOptions, Session, SessionStats } from "../protocol/session.ts";
-import { SessionCaller } from "../protocol/session.ts";
 import type { Banner } from "../runtime/bootstrap.ts";
 import type { RuntimeName } from "../runtime/runtimes.ts";
 import type { Files } from "../runtime/js/files.ts";
@@ -322,7 +321,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
 
   #info(object: object) {
     const info = stubInfo(object);
-    if (info?.caller.session !== this.#parts.session) {
+    if (info?.caller.session !== this.#parts.session.caller.session) {
       throw new TypeError("Cannot use this here: it is not a remote object of this connection");
     }
     return info;
@@ -345,7 +344,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
     return new Connection<R>(
       this.#parts,
       this.closed,
-      new SessionCaller(this.#parts.session, options),
+      this.#parts.session.caller.with(options),
     );
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Answer } from "../protocol/calls.ts";
+import type { Answer } from "../protocol/answers.ts";
 import type { CallContext } from "../protocol/session.ts";
 
 /** Follows the running code through everything that it awaits. Loaded only for peers that have threads. */

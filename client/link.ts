@@ -247,7 +247,7 @@ export class Link {
       return;
     }
     if (now - this.#pinged < keepAlive.interval * 0.45) return;
-    if (session.mayBeBusy && !keepAlive.whileBusy) {
+    if (session.reaching?.mayBeBusy && !keepAlive.whileBusy) {
       if (!this.#unresponsive) {
         this.#unresponsive = true;
         this.#options.onUnresponsive(true);

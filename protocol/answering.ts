@@ -5,12 +5,12 @@
  */
 
 import { type Access, isThenable, type RefOptions } from "./access.ts";
+import { Answer } from "./answers.ts";
 import type { Arrivals } from "./arrivals.ts";
-import { Answer } from "./calls.ts";
+import { blobSize } from "./blobs.ts";
 import { count, integer } from "./checks.ts";
-import { type Border, Incoming, isPath, Outgoing } from "./crossing.ts";
+import { type Border, Incoming, isPath, LACKING, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
-import { blobSize } from "./flows.ts";
 import { type CallMessage, How, Op, type Path } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { encode, encodePlain } from "./values.ts";
@@ -38,6 +38,8 @@ export interface AnsweringHost extends Border {
   fail(error: unknown): void;
   /** Runs what may fail with the session, where nobody else would catch it. */
   guard(work: () => void): void;
+  /** Asks for the reaching half; calls back when it has come. */
+  lack(then: () => void): void;
 }
 
 /** The calls of the peer that are not over, or whose results it may still use. */
@@ -185,9 +187,15 @@ export class Answering {
       );
     }
     answer.sent = true;
+    try {
+      answer.size = this.#sendAnswer(answer);
+    } catch (error) {
+      if (error !== LACKING) throw error;
+      answer.sent = false;
+      return this.#host.lack(() => this.#reply(answer));
+    }
     this.#unacknowledged.push(answer.id);
     this.#sent = (this.#sent + 1) >>> 0;
-    answer.size = this.#sendAnswer(answer);
     this.#untaken += answer.size;
   }
 
@@ -201,6 +209,7 @@ export class Answering {
     try {
       return this.#send(Op.return, id, value, "the result");
     } catch (error) {
+      if (error === LACKING) throw error;
       return this.#sendError(id, error);
     }
   }
@@ -209,6 +218,7 @@ export class Answering {
     try {
       return this.#send(Op.throw, id, error, "the error");
     } catch (worse) {
+      if (worse === LACKING) throw worse;
       return this.#send(Op.throw, id, new Error(`${worse}`), "the error");
     }
   }

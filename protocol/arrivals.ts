@@ -8,7 +8,7 @@
  * @module
  */
 
-import { Blobs } from "./channels.ts";
+import { Blobs, type ChannelNumbers } from "./blobs.ts";
 import { count } from "./checks.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
@@ -16,8 +16,8 @@ import type { Limits } from "./limits.ts";
 /** What arrivals need of their session. */
 export interface ArrivalHost {
   readonly limits: Limits;
-  /** Notes the number of a channel that the peer opens, or refuses it. */
-  peerOpens(channel: unknown): number;
+  /** The numbers of all channels. */
+  readonly channels: ChannelNumbers;
   /** Something here waits for the peer, or does no more. */
   waiting(waits: boolean): void;
   /** Runs what may fail with the session, where nobody else would catch it. */
@@ -84,7 +84,7 @@ export class Arrivals {
     }
     const channels: number[] = [];
     for (let i = 0; i < blobs.length; i += 2) {
-      const channel = this.#host.peerOpens(blobs[i]);
+      const channel = this.#host.channels.peerOpens(blobs[i]);
       this.#blobs.announce(channel, count(blobs[i + 1]));
       channels.push(channel);
     }

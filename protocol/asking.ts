@@ -4,30 +4,36 @@
  * @module
  */
 
+import type { Answer } from "./answers.ts";
 import type { Arrivals } from "./arrivals.ts";
 import type { CallOptions } from "./caller.ts";
-import { type Answer, Question, Result } from "./calls.ts";
-import { type Border, Incoming, Outgoing, pathText, readPath } from "./crossing.ts";
+import { type Border, Incoming, Outgoing } from "./crossing.ts";
+import { pathText, readPath } from "./crossing_live.ts";
 import { ProtocolError } from "./errors.ts";
 import { How, Op, type Path, type ReturnMessage, type ThrowMessage } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
+import { Question, Result } from "./questions.ts";
 import { describe } from "./text.ts";
 import { encode, encodePlain } from "./values.ts";
 
-/** What asking needs of its session. */
-export interface AskingHost extends Border {
-  readonly closeReason: Error | undefined;
+/** What asking needs of its half of the session. */
+export interface AskingHost {
   /** The peer's call that the running code descends from. */
   currentCall(): Answer | undefined;
   /** Queues a message that ends with a reason, whatever it is. */
   addWithReason(head: string, reason: unknown): void;
+  /** Gives a result back with the next batch. */
+  releaseLater(id: number, n: number): void;
+}
+
+/** What asking needs of its session. */
+export interface AskingBorder extends Border {
+  readonly closeReason: Error | undefined;
   /** Queues a message. */
   add(message: string): void;
   /** The first call waits for its value, or the last one does no more. */
-  busy(busy: boolean): void;
-  /** Gives a result back with the next batch. */
-  releaseLater(id: number, n: number): void;
+  busy(): void;
 }
 
 /** A longer time is no limit: timers do not reach further. */
@@ -36,6 +42,7 @@ const LONGEST_TIMEOUT = 2 ** 31 - 1;
 /** The calls of this side that are not over. */
 export class Asking {
   readonly #host: AskingHost;
+  readonly #border: AskingBorder;
   readonly #outbox: Outbox;
   readonly #arrivals: Arrivals;
   readonly #questions = new Map<number, Question>();
@@ -58,8 +65,9 @@ export class Asking {
   roundTrips = 0;
 
   /** Nothing was asked yet. */
-  constructor(host: AskingHost, outbox: Outbox, arrivals: Arrivals) {
+  constructor(host: AskingHost, border: AskingBorder, outbox: Outbox, arrivals: Arrivals) {
     this.#host = host;
+    this.#border = border;
     this.#outbox = outbox;
     this.#arrivals = arrivals;
     this.#droppedResults = new FinalizationRegistry((question) => {
@@ -83,7 +91,7 @@ export class Asking {
     options: CallOptions,
     wanted: boolean,
   ): Result {
-    const { closeReason, limits } = this.#host;
+    const { closeReason, limits } = this.#border;
     if (closeReason) return new Result(Question.failed(closeReason));
     let target = 0;
     if (base !== null) {
@@ -114,7 +122,7 @@ export class Asking {
         if (plain !== undefined) {
           if (plain !== "[]") body += `,${plain}`;
         } else {
-          sent = new Outgoing(this.#host);
+          sent = new Outgoing(this.#border);
           const encoded = encode(args, sent, "args", limits.depth);
           body += `,${encoded.text}`;
           if (sent.blobs.length > 0) {
@@ -207,7 +215,7 @@ export class Asking {
 
   /** Gives a call up: it rejects now, and the peer is told. */
   cancel(question: Question, reason: unknown): void {
-    if (question.state !== "pending" || question.id === 0 || this.#host.closeReason) return;
+    if (question.state !== "pending" || question.id === 0 || this.#border.closeReason) return;
     if (!this.#questions.delete(question.id)) return;
     this.#abandoned.add(question.id);
     this.#host.addWithReason(`[${Op.cancel},${question.id}`, reason);
@@ -225,18 +233,18 @@ export class Asking {
     if (!question.wanted && question.state === "pending") {
       if (question.dropped) return Promise.reject(released());
       this.#want(question);
-      if (question.sent) this.#host.add(`[${Op.pull},${question.id}]`);
+      if (question.sent) this.#border.add(`[${Op.pull},${question.id}]`);
     }
     return question.promise;
   }
 
   #want(question: Question): void {
     question.wanted = true;
-    if (++this.#wanted === 1) this.#host.busy(true);
+    if (++this.#wanted === 1) this.#border.busy();
   }
 
   #unwant(): void {
-    if (--this.#wanted === 0) this.#host.busy(false);
+    if (--this.#wanted === 0) this.#border.busy();
   }
 
   /** Gives back a result that nobody is going to ask for. */
@@ -244,7 +252,7 @@ export class Asking {
     if (question.state !== "pending" || question.id === 0) return;
     if (question.wanted || question.dropped) return;
     question.dropped = true;
-    this.#host.add(`[${Op.release},[${question.id},1]]`);
+    this.#border.add(`[${Op.release},[${question.id},1]]`);
   }
 
   /** The peer answers. */
@@ -291,7 +299,7 @@ export class Asking {
       this.#finish(question, op, value);
     };
     try {
-      new Incoming(this.#host, attachments).take(
+      new Incoming(this.#border, attachments).take(
         value,
         op === Op.throw,
         (value) => finish(op, value),

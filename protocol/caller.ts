@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Result } from "./calls.ts";
+import type { Result } from "./questions.ts";
 import { How, type Path } from "./messages.ts";
 import { type Base, type Caller, referenceStub } from "./proxy.ts";
-import type { Question } from "./calls.ts";
-import type { Import } from "./references.ts";
+import type { Question } from "./questions.ts";
+import type { Import } from "./imports.ts";
 
 /** What goes with one call. */
 export interface CallOptions {
@@ -48,6 +48,11 @@ export class SessionCaller implements Caller {
     }
     this.session = session;
     this.#options = options;
+  }
+
+  /** The same calls with other options. */
+  with(options: CallOptions): SessionCaller {
+    return new SessionCaller(this.session, options);
   }
 
   call(base: Base, path: Path, how: How, args: unknown[], wanted = false): Result {

@@ -6,13 +6,10 @@
  * up what came. Each channel ends with one `end` from its source and one `stop` from its reader, in either
  * order; then both forget it.
  *
- * Blobs are channels without credit: the bytes of one large value, whose number was announced and agreed to.
- *
  * @module
  */
 
 import { ProtocolError } from "./errors.ts";
-import type { Limits } from "./limits.ts";
 
 /** The credit that the source of a stream has before its reader said anything, in bytes. */
 export const STREAM_CREDIT = 256 << 10;
@@ -21,101 +18,6 @@ export const ITERATOR_CREDIT = 4 << 10;
 
 /** No reader gives more credit than this. A source that never waits would else never let anything else run. */
 export const MOST_CREDIT = 256 << 20;
-
-/** The bytes of a large value, as they arrive. */
-export interface Blob {
-  readonly bytes: Uint8Array;
-  filled: number;
-  readonly arrived: (() => void)[];
-}
-
-/** The blobs that are on their way in. */
-export class Blobs {
-  readonly #limits: Limits;
-  readonly #byChannel = new Map<number, Blob>();
-  #incoming = 0;
-
-  /** No more than `limits` says is taken in. */
-  constructor(limits: Limits) {
-    this.#limits = limits;
-  }
-
-  /** How many are known. */
-  get size(): number {
-    return this.#byChannel.size;
-  }
-
-  /** A message announces a blob. */
-  announce(channel: number, length: number): void {
-    const { valueBytes, incomingBytes } = this.#limits;
-    if (length > valueBytes) {
-      throw new ProtocolError(
-        `The peer sent a value of ${length} bytes; limits.valueBytes is ${valueBytes}`,
-      );
-    }
-    if (this.#incoming + length > incomingBytes) {
-      throw new ProtocolError(
-        `The peer sent more than ${incomingBytes} bytes at once (limits.incomingBytes)`,
-      );
-    }
-    if (this.#byChannel.has(channel) || length === 0) {
-      throw new ProtocolError(`The peer announced channel ${channel} twice`);
-    }
-    this.#incoming += length;
-    this.#byChannel.set(channel, { bytes: new Uint8Array(length), filled: 0, arrived: [] });
-  }
-
-  /** Some bytes came. Says whether they were a blob's. */
-  fill(channel: number, bytes: Uint8Array): boolean {
-    const blob = this.#byChannel.get(channel);
-    if (!blob) return false;
-    if (blob.filled + bytes.length > blob.bytes.length) {
-      throw new ProtocolError(`The peer sent more bytes on channel ${channel} than it announced`);
-    }
-    blob.bytes.set(bytes, blob.filled);
-    blob.filled += bytes.length;
-    if (blob.filled === blob.bytes.length) { for (const arrived of blob.arrived) arrived(); }
-    return true;
-  }
-
-  /** Calls back when all of these have arrived; at once if they have. */
-  whenArrived(channels: readonly number[], then: () => void): void {
-    let missing = 1;
-    const one = () => {
-      if (--missing === 0) then();
-    };
-    for (const channel of channels) {
-      const blob = this.#byChannel.get(channel);
-      if (blob && blob.filled < blob.bytes.length) {
-        missing++;
-        blob.arrived.push(one);
-      }
-    }
-    one();
-  }
-
-  /** The bytes of a blob that has arrived; it is forgotten with that. */
-  take(channel: number, length: number): Uint8Array {
-    const blob = this.#byChannel.get(channel);
-    if (!blob || blob.filled !== length || blob.bytes.length !== length) {
-      throw new ProtocolError(`The peer used channel ${channel}, which has no such bytes`);
-    }
-    this.forget(channel);
-    return blob.bytes;
-  }
-
-  /** Drops a blob that nobody took. */
-  forget(channel: number): void {
-    const blob = this.#byChannel.get(channel);
-    if (blob && this.#byChannel.delete(channel)) this.#incoming -= blob.bytes.length;
-  }
-
-  /** The link is gone. */
-  clear(): void {
-    this.#byChannel.clear();
-    this.#incoming = 0;
-  }
-}
 
 /** What a channel needs of its session. */
 export interface ChannelPort {

@@ -21,47 +21,25 @@
  */
 
 import { ByRef, isThenable, Iteration } from "./access.ts";
-import type { Answer } from "./calls.ts";
-import { type Inflow, ITERATOR_CREDIT, type Outflow, STREAM_CREDIT } from "./channels.ts";
+import type { Answer } from "./answers.ts";
 import { count, integer, string } from "./checks.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
+import type { Export, Exports } from "./exports.ts";
 import type { AttachedMark } from "./frame.ts";
 import type { Limits } from "./limits.ts";
-import {
-  givesBytes,
-  isIterator,
-  pumpIterator,
-  pumpReadable,
-  pumpWritable,
-  readableOf,
-  RemoteIterator,
-  writableOf,
-} from "./live.ts";
-import { How, type Path } from "./messages.ts";
-import { type Caller, stubInfo } from "./proxy.ts";
-import type { Export, Exports, Import, Imports } from "./references.ts";
+import type { Path } from "./messages.ts";
+import type { Reaching } from "./reaching.ts";
 import { className, printable } from "./text.ts";
 import { decode, type Exporter, type Importer, Pending } from "./values.ts";
 
-/** Keyword arguments of a Python call; see `kwargs()`. */
-export class Kwargs {
-  /** The arguments, by name. */
-  readonly values: Record<string, unknown>;
-
-  /** Takes the arguments, by name. */
-  constructor(values: Record<string, unknown>) {
-    this.values = values;
-  }
-}
-
 /** What crossing needs of a session. */
 export interface Border {
-  readonly caller: Caller;
   readonly exports: Exports;
-  readonly imports: Imports;
   readonly limits: Limits;
-  /** How many promises of the peer's are being waited for. */
-  awaited: number;
+  /** The half that knows what is the peer's, and what is live; it may not be there yet. */
+  readonly reaching: Reaching | undefined;
+  /** The peer is about to be given what it needs its other half for. */
+  sendRest(): void;
   /** The number of a new channel of this side. */
   newChannel(): number;
   /** What is attached to the frame that is being made. */
@@ -72,16 +50,22 @@ export interface Border {
   detach(mark: AttachedMark): void;
   /** Queues the bytes of a blob; calls back when the last of them was written. */
   sendBlob(channel: number, bytes: Uint8Array, done: () => void): void;
-  /** Opens the sending end of a channel; a negative number is one that the peer opened. */
-  openOutflow(channel: number, credit: number): Outflow;
-  /** Opens the reading end of a channel. */
-  openInflow(channel: number, window: number, most: number, started: boolean): Inflow;
-  /** Tells the peer that a signal was aborted. */
-  sendAbort(id: number, reason: unknown): void;
   /** The value at a path from a target, as the peer names it; a promise if it is not there yet. */
   lookUp(target: number, path: Path): unknown;
   /** The bytes of a blob that has arrived. */
   takeBlob(channel: number, length: number): Uint8Array;
+}
+
+/** Nothing of a message was sent, because this side lacks its reaching half: to be tried again when that has come. */
+export const LACKING: unique symbol = Symbol("pushy.lacking");
+
+/** The tag of what crosses as something live, if this does. */
+export function liveTag(value: object): "P" | "R" | "W" | "S" | "I" | undefined {
+  if (value instanceof Promise) return "P";
+  if (value instanceof ReadableStream) return "R";
+  if (value instanceof WritableStream) return "W";
+  if (value instanceof AbortSignal) return "S";
+  return value instanceof Iteration || isIterator(value) ? "I" : undefined;
 }
 
 /** Bytes up to this size travel in the frame of their message. */
@@ -91,7 +75,8 @@ const INLINE_BYTES = 16 << 10;
  * so whoever passes that leaves it alone until the call is answered.
  */
 const SNAPSHOT_BYTES = 1 << 20;
-const LABEL = 160;
+/** How much of a name is shown. */
+export const LABEL = 160;
 
 /** What one outgoing message takes with it. If it cannot be sent, nothing of it has happened. */
 export class Outgoing implements Exporter {
@@ -99,10 +84,12 @@ export class Outgoing implements Exporter {
   readonly blobs: number[] = [];
   readonly #border: Border;
   readonly #inlineOnly: boolean;
+  /** What starts when the message has left. */
+  readonly starts: (() => void)[] = [];
+  /** The live objects of this message, and which each is. */
+  readonly live = new Map<object, number>();
   readonly #introduced: Export[] = [];
   readonly #bulk: [channel: number, bytes: Uint8Array][] = [];
-  readonly #starts: (() => void)[] = [];
-  readonly #live = new Map<object, number>();
   #mark: AttachedMark | undefined;
 
   /** With `inlineOnly`, all bytes travel with the message. */
@@ -115,7 +102,7 @@ export class Outgoing implements Exporter {
   sent(): void {
     let missing = this.#bulk.length;
     const start = () => {
-      for (const start of this.#starts) start();
+      for (const start of this.starts) start();
     };
     if (missing === 0) return start();
     for (const [channel, bytes] of this.#bulk) {
@@ -156,51 +143,14 @@ export class Outgoing implements Exporter {
   }
 
   refer(value: unknown, path: string, encode: (value: unknown, path: string) => string): string {
-    const info = stubInfo(value);
-    if (info) {
-      if (info.caller.session === this.#border.caller.session) {
-        return this.#stub(info, path, encode);
-      }
-      // A reference of another connection is an object of this side to this peer.
-      return info.kind === "promise"
-        ? this.#promise(Promise.resolve(value), path, true)
-        : this.#reference(value, path);
-    }
-    if (typeof value !== "object" || value === null) return this.#reference(value, path);
-    const home = signalsHome.get(value);
-    if (home && this.#border.imports.has(home)) return `["r",${-home.id}]`;
-    const before = this.#live.get(value);
-    if (before !== undefined) return `["=",${before}]`;
-    return this.#liveObject(value, path, encode) ?? this.#reference(value, path);
+    const { reaching } = this.#border;
+    if (reaching) return reaching.refer(this, value, path, encode);
+    if (typeof value === "object" && liveTag(value!)) throw LACKING;
+    return this.reference(value, path);
   }
 
-  #stub(
-    info: NonNullable<ReturnType<typeof stubInfo>>,
-    path: string,
-    encode: (value: unknown, path: string) => string,
-  ): string {
-    const { base, path: keys } = info;
-    if (base === null) return pathTag(0, keys, path);
-    if ("question" in base) {
-      const { question } = base;
-      switch (question.state) {
-        case "rejected":
-          throw question.value;
-        case "fulfilled":
-          // What has arrived goes as what it is.
-          return encode(readPath(question.value, keys), path);
-      }
-      if (question.dropped) throw new UncrossableError(path, "the call's result was released");
-      question.handedOn = true;
-      return question.id === 0
-        ? this.#promise(question.promise.then((value) => readPath(value, keys)), path, true)
-        : pathTag(question.id, keys, path);
-    }
-    if (base.count <= 0) throw new UncrossableError(path, `${info.label} was released`);
-    return info.kind === "reference" ? `["r",${-base.id}]` : pathTag(-base.id, keys, path);
-  }
-
-  #introduce(value: unknown, path: string): Export {
+  /** Counts one more introduction of an object of this side. */
+  introduce(value: unknown, path: string): Export {
     const { references } = this.#border.limits;
     if (this.#border.exports.size >= references) {
       throw new UncrossableError(
@@ -208,13 +158,15 @@ export class Outgoing implements Exporter {
         `the peer holds ${references} references already (limits.references)`,
       );
     }
+    this.#border.sendRest();
     const entry = this.#border.exports.introduce(value);
     this.#introduced.push(entry);
     return entry;
   }
 
-  #reference(value: unknown, path: string): string {
-    const entry = this.#introduce(value, path);
+  /** An object of this side, by reference. */
+  reference(value: unknown, path: string): string {
+    const entry = this.introduce(value, path);
     const shown = value instanceof ByRef ? value.value : value;
     let kind = 0;
     let label: string;
@@ -230,101 +182,23 @@ export class Outgoing implements Exporter {
     }
     return `["r",${entry.id},${kind},${JSON.stringify(String(label).slice(0, LABEL))}]`;
   }
-
-  #promise(promise: Promise<unknown>, path: string, awaited: boolean): string {
-    promise.catch(() => {
-      // The peer is told of the error: it is not unhandled here.
-    });
-    this.#live.set(promise, this.#live.size);
-    return `["P",${this.#introduce(promise, path).id}${awaited ? ",1" : ""}]`;
-  }
-
-  #liveObject(
-    value: object,
-    path: string,
-    encode: (value: unknown, path: string) => string,
-  ): string | undefined {
-    const border = this.#border;
-    if (value instanceof Promise) return this.#promise(value, path, false);
-    if (value instanceof Kwargs) return `["k",${encode(value.values, path)}]`;
-    if (value instanceof ReadableStream) {
-      if (value.locked) throw new UncrossableError(path, "the stream is locked to a reader");
-      const channel = this.#channel(value);
-      const bytes = givesBytes(value);
-      this.#starts.push(() =>
-        void pumpReadable(value, bytes, border.openOutflow(channel, STREAM_CREDIT))
-      );
-      return `["R",${channel},${bytes ? 1 : 0}]`;
-    }
-    if (value instanceof WritableStream) {
-      if (value.locked) throw new UncrossableError(path, "the stream is locked to a writer");
-      const channel = this.#channel(value);
-      this.#starts.push(() =>
-        void pumpWritable(
-          value,
-          border.openInflow(channel, STREAM_CREDIT, border.limits.streamWindow, true),
-        )
-      );
-      return `["W",${channel}]`;
-    }
-    if (value instanceof AbortSignal) return this.#signal(value, path, encode);
-    if (value instanceof Iteration || isIterator(value)) {
-      const started = value instanceof Iteration;
-      const iterator = started ? value.iterator : value as Iterator<unknown>;
-      const channel = this.#channel(value);
-      this.#starts.push(() =>
-        void pumpIterator(iterator, border.openOutflow(channel, started ? ITERATOR_CREDIT : 0))
-      );
-      return `["I",${channel},${started ? 1 : 0}]`;
-    }
-    return undefined;
-  }
-
-  #channel(value: object): number {
-    this.#live.set(value, this.#live.size);
-    return this.#border.newChannel();
-  }
-
-  #signal(
-    signal: AbortSignal,
-    path: string,
-    encode: (value: unknown, path: string) => string,
-  ): string {
-    const entry = this.#introduce(signal, path);
-    this.#live.set(signal, this.#live.size);
-    if (signal.aborted) return `["S",${entry.id},1,${encode(signal.reason, `${path}.reason`)}]`;
-    if (entry.onRelease === undefined) {
-      const listener = () => this.#border.sendAbort(entry.id, signal.reason);
-      signal.addEventListener("abort", listener, { once: true });
-      entry.onRelease = () => signal.removeEventListener("abort", listener);
-    }
-    return `["S",${entry.id},0]`;
-  }
-}
-
-/** Signals that came from a peer, and what they are to it. */
-const signalsHome = new WeakMap<object, Import>();
-/** A signal keeps its controller alive, and nothing else does. */
-const controllers = new WeakMap<object, AbortController>();
-
-/** Aborts a signal that came from the peer, if it is still there. */
-export function abortImported(signal: object | undefined, reason: unknown): void {
-  if (signal) controllers.get(signal)?.abort(reason);
 }
 
 /** Takes in what one incoming message brings. */
 export class Incoming implements Importer {
   readonly #border: Border;
   readonly #attachments: Uint8Array;
-  readonly #answer: Answer | undefined;
-  readonly #live: unknown[] = [];
+  /** The call whose arguments these are. */
+  readonly answer: Answer | undefined;
+  /** The live objects of this message. */
+  readonly live: unknown[] = [];
   readonly #waiting: PromiseLike<unknown>[] = [];
 
   /** `answer` is the call whose arguments these are. */
   constructor(border: Border, attachments: Uint8Array, answer?: Answer) {
     this.#border = border;
     this.#attachments = attachments;
-    this.#answer = answer;
+    this.answer = answer;
   }
 
   /** Decodes a tagged value and hands it over: at once, or when its last part is there. */
@@ -360,12 +234,7 @@ export class Incoming implements Importer {
         const id = integer(tag[1]);
         if (id < 0) return unwrap(border.exports.get(-id).value);
         if (id === 0) throw new ProtocolError("The peer sent a malformed reference");
-        const stub = border.imports.introduce(
-          id,
-          (entry) => border.caller.reference(entry, label(tag)),
-        );
-        if (!stubInfo(stub)) throw wrongKind(id);
-        return stub;
+        break;
       }
       case "p": {
         const path = tag[2];
@@ -376,48 +245,26 @@ export class Incoming implements Importer {
       case "S":
       case "R":
       case "W":
-      case "I": {
-        const place = this.#live.push(undefined) - 1;
-        return this.#live[place] = this.#liveObject(tag, decode);
-      }
+      case "I":
+        break;
       case "=": {
         const place = count(tag[1]);
-        if (place >= this.#live.length) {
+        if (place >= this.live.length) {
           throw new ProtocolError("The peer sent a malformed repeated value");
         }
-        return this.#live[place];
+        return this.live[place];
       }
       case "k":
         return decode(tag[1]);
-    }
-    const kind = printable(string(tag[0]).slice(0, LABEL));
-    throw new ProtocolError(`The peer sent an unknown kind of value: ${kind}`);
-  }
-
-  #liveObject(tag: unknown[], decode: (value: unknown) => unknown): unknown {
-    const border = this.#border;
-    const id = count(tag[1]);
-    if (id === 0) throw new ProtocolError("The peer sent a malformed reference");
-    const { streamWindow } = border.limits;
-    switch (tag[0]) {
-      case "P": {
-        const promise = this.#promise(id);
-        return tag[2] === 1 ? this.#later(promise) : promise;
+      default: {
+        const kind = printable(string(tag[0]).slice(0, LABEL));
+        throw new ProtocolError(`The peer sent an unknown kind of value: ${kind}`);
       }
-      case "S":
-        return this.#signal(id, tag, decode);
-      case "R":
-        return readableOf(
-          border.openInflow(-id, STREAM_CREDIT, streamWindow, true),
-          tag[2] === 1,
-        );
-      case "W":
-        return writableOf(border.openOutflow(-id, STREAM_CREDIT));
-      default:
-        return new RemoteIterator(
-          border.openInflow(-id, ITERATOR_CREDIT, Math.min(1 << 20, streamWindow), tag[2] === 1),
-        );
     }
+    if (!border.reaching) {
+      throw new ProtocolError("The peer sent what needs the rest, and not that");
+    }
+    return border.reaching.resolve(this, tag, decode);
   }
 
   #pending(target: number, path: Path): unknown {
@@ -430,71 +277,15 @@ export class Incoming implements Importer {
       this.#waiting.push(Promise.reject(error));
       return undefined;
     }
-    return isThenable(value) ? this.#later(value) : value;
+    return isThenable(value) ? this.later(value) : value;
   }
 
-  #later(value: PromiseLike<unknown>): Pending {
+  /** A place that is filled when a promise settles. */
+  later(value: PromiseLike<unknown>): Pending {
     const pending = new Pending();
     this.#waiting.push(Promise.resolve(value).then((settled) => pending.fill(settled)));
     return pending;
   }
-
-  #promise(id: number): Promise<unknown> {
-    const border = this.#border;
-    const { imports, caller, limits } = border;
-    const holder = imports.introduce(id, (entry) => caller.reference(entry, "[remote promise]"));
-    const base = stubInfo(holder)?.base;
-    if (!base) throw wrongKind(id);
-    if (++border.awaited > limits.pendingCalls) {
-      throw new ProtocolError(
-        `The peer sent more than ${limits.pendingCalls} promises (limits.pendingCalls)`,
-      );
-    }
-    const result = caller.call(base, [], How.get, [], true);
-    const promise = caller.pull(result.question).finally(() => {
-      border.awaited--;
-      // By way of the holder, which must not be collected before: that would put this off to the next tick.
-      caller.release(stubInfo(holder)!.base);
-    });
-    promise.catch(() => {
-      // Whoever awaits the value sees the error; a value that nobody looks at has none to report.
-    });
-    return promise;
-  }
-
-  #signal(id: number, tag: unknown[], decode: (value: unknown) => unknown): AbortSignal {
-    const signal = this.#border.imports.introduce(id, (entry) => {
-      const controller = new AbortController();
-      controllers.set(controller.signal, controller);
-      signalsHome.set(controller.signal, entry);
-      return controller.signal;
-    });
-    if (!(signal instanceof AbortSignal)) throw wrongKind(id);
-    if (tag[2] === 1) controllers.get(signal)?.abort(decode(tag[3]));
-    // A signal lives as long as the call that brought it, and longer if somebody keeps it.
-    if (this.#answer) (this.#answer.pins ??= []).push(signal);
-    return signal;
-  }
-}
-
-function wrongKind(id: number): ProtocolError {
-  return new ProtocolError(`The peer sent reference ${id} as something else than it was before`);
-}
-
-/** A path of this length, as text, is nobody's. */
-const PATH_TEXT = 64 << 10;
-
-/** The text of a path; refuses one that would not fit into a frame. */
-export function pathText(path: Path, where: string): string {
-  const text = JSON.stringify(path);
-  if (text.length > PATH_TEXT) {
-    throw new UncrossableError(where, `the names of its properties have ${text.length} characters`);
-  }
-  return text;
-}
-
-function pathTag(target: number, keys: Path, where: string): string {
-  return `["p",${target},${pathText(keys, where)}]`;
 }
 
 /** Is this a path: an array of names? */
@@ -502,31 +293,23 @@ export function isPath(value: unknown): value is Path {
   return Array.isArray(value) && value.every((key) => typeof key === "string");
 }
 
-/** What a local value has at a path. */
-export function readPath(value: unknown, path: Path): unknown {
-  let current = value;
-  for (const key of path) current = (current as Record<string, unknown>)[key];
-  return current;
-}
-
 function unwrap(value: unknown): unknown {
   return value instanceof ByRef ? value.value : value;
 }
 
-function label(tag: unknown[]): string {
-  // Cut first: it may be long. It is shown in one line, among others.
-  const text = typeof tag[3] === "string" ? tag[3].slice(0, 2 * LABEL) : "";
-  const name = printable(text).replaceAll(/\s+/g, " ").slice(0, LABEL);
-  switch (tag[2]) {
-    case 1:
-      return name ? `[remote function ${name}]` : "[remote function]";
-    case 2:
-      return `[remote class ${name}]`;
-    case 3:
-      return `[remote ${name}]`;
-    case 4:
-      return `[remote ${name}]`;
-    default:
-      return `[remote object ${name || "without a class"}]`;
+const GENERATORS = new Set<unknown>([
+  Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())),
+  Object.getPrototypeOf(
+    Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})())),
+  ),
+]);
+
+/** Is this a generator, or another iterator of the language's own? Such cross as live iterators. */
+function isIterator(value: object): boolean {
+  let prototype = Object.getPrototypeOf(value);
+  while (prototype !== null) {
+    if (GENERATORS.has(prototype)) return true;
+    prototype = Object.getPrototypeOf(prototype);
   }
+  return false;
 }

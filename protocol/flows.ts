@@ -5,6 +5,7 @@
  */
 
 import type { Arrivals } from "./arrivals.ts";
+import { blobSize, type ChannelNumbers } from "./blobs.ts";
 import { type ChannelPort, Inflow, Outflow } from "./channels.ts";
 import { count, integer } from "./checks.ts";
 import { type Border, Incoming, Outgoing } from "./crossing.ts";
@@ -19,15 +20,21 @@ import {
 import type { Outbox } from "./outbox.ts";
 import { encode } from "./values.ts";
 
+/** What channels need of their half of the session. */
+export interface FlowHost {
+  /** Queues a message that ends with a reason, whatever it is. */
+  addWithReason(head: string, reason: unknown): void;
+}
+
 /** What channels need of their session. */
-export interface FlowHost extends Border {
+export interface FlowBorder extends Border {
   readonly closeReason: Error | undefined;
+  /** The numbers of all channels. */
+  readonly channels: ChannelNumbers;
   /** Something here waits for the peer, or does no more. */
   waiting(waits: boolean): void;
   /** Runs what may fail with the session, where nobody else would catch it. */
   guard(work: () => void): void;
-  /** Queues a message that ends with a reason, whatever it is. */
-  addWithReason(head: string, reason: unknown): void;
   /** Queues a message. */
   add(message: string): void;
 }
@@ -41,18 +48,16 @@ const SIZE_FACTOR = 8;
 /** All channels of a session. */
 export class Flows implements ChannelPort {
   readonly #host: FlowHost;
+  readonly #border: FlowBorder;
   readonly #outbox: Outbox;
   readonly #arrivals: Arrivals;
   readonly #inflows = new Map<number, Inflow>();
   readonly #outflows = new Map<number, Outflow>();
-  #last = 0;
-  #lastOfPeer = 0;
-  /** Numbers that the peer left out so far. */
-  readonly #skipped = new Set<number>();
 
   /** None is open yet. */
-  constructor(host: FlowHost, outbox: Outbox, arrivals: Arrivals) {
+  constructor(host: FlowHost, border: FlowBorder, outbox: Outbox, arrivals: Arrivals) {
     this.#host = host;
+    this.#border = border;
     this.#outbox = outbox;
     this.#arrivals = arrivals;
   }
@@ -62,36 +67,11 @@ export class Flows implements ChannelPort {
     return this.#inflows.size + this.#outflows.size;
   }
 
-  /** The number of a new channel of this side. */
-  newChannel(): number {
-    return ++this.#last;
-  }
-
-  /** Notes the number of a channel that the peer opens, or refuses it. */
-  peerOpens(channel: unknown): number {
-    const number = count(channel);
-    const { channels } = this.#host.limits;
-    if (number > this.#lastOfPeer + channels) {
-      throw new ProtocolError(`The peer opened channel ${number} far out of order`);
-    }
-    if (number <= this.#lastOfPeer) {
-      if (this.#skipped.delete(number)) return number;
-      throw new ProtocolError(`The peer opened channel ${number} twice`);
-    }
-    // A message that waits opens its channels later than the ones behind it do.
-    while (++this.#lastOfPeer < number) this.#skipped.add(this.#lastOfPeer);
-    for (const oldest of this.#skipped) {
-      if (this.#skipped.size <= channels) break;
-      this.#skipped.delete(oldest);
-    }
-    return number;
-  }
-
   /** Opens the sending end of a channel; a negative number is one that the peer opened. */
   openOutflow(channel: number, credit: number): Outflow {
     this.#check(channel);
     const outflow = new Outflow(channel, this, credit);
-    const { closeReason } = this.#host;
+    const { closeReason } = this.#border;
     if (closeReason) outflow.lose(closeReason);
     else this.#outflows.set(channel, outflow);
     return outflow;
@@ -101,7 +81,7 @@ export class Flows implements ChannelPort {
   openInflow(channel: number, window: number, most: number, started: boolean): Inflow {
     this.#check(channel);
     const inflow = new Inflow(channel, this, window, Math.max(window, most), started);
-    const { closeReason } = this.#host;
+    const { closeReason } = this.#border;
     if (closeReason) inflow.lose(closeReason);
     else this.#inflows.set(channel, inflow);
     return inflow;
@@ -109,8 +89,8 @@ export class Flows implements ChannelPort {
 
   #check(channel: number): void {
     if (channel >= 0) return;
-    this.peerOpens(-channel);
-    const { channels } = this.#host.limits;
+    this.#border.channels.peerOpens(-channel);
+    const { channels } = this.#border.limits;
     if (this.size >= channels) {
       throw new ProtocolError(`There are more than ${channels} open streams (limits.channels)`);
     }
@@ -162,10 +142,10 @@ export class Flows implements ChannelPort {
         next();
       };
       if (form !== 1) return push(items);
-      new Incoming(this.#host, held).take(
+      new Incoming(this.#border, held).take(
         items,
         false,
-        (items) => this.#host.guard(() => push(items)),
+        (items) => this.#border.guard(() => push(items)),
         (error) => {
           inflow.fail(error);
           next();
@@ -185,11 +165,11 @@ export class Flows implements ChannelPort {
         next();
       };
       if (form !== 1) return push(failed === 1, value);
-      new Incoming(this.#host, held).take(
+      new Incoming(this.#border, held).take(
         value,
         failed === 1,
-        (value) => this.#host.guard(() => push(failed === 1, value)),
-        (error) => this.#host.guard(() => push(true, error)),
+        (value) => this.#border.guard(() => push(failed === 1, value)),
+        (error) => this.#border.guard(() => push(true, error)),
       );
     });
   }
@@ -201,8 +181,8 @@ export class Flows implements ChannelPort {
     const outflow = this.#outflows.get(channel);
     if (outflow) return outflow.grant(amount);
     // Credit may cross with the end.
-    const last = channel > 0 ? this.#last : this.#lastOfPeer;
-    if (Math.abs(channel) > last || channel === 0) {
+    const { last, lastOfPeer } = this.#border.channels;
+    if (Math.abs(channel) > (channel > 0 ? last : lastOfPeer) || channel === 0) {
       throw new ProtocolError(`The peer used channel ${channel}, which was never open`);
     }
   }
@@ -214,14 +194,14 @@ export class Flows implements ChannelPort {
     const outflow = this.#outflows.get(channel);
     if (!outflow) throw new ProtocolError(`The peer stopped channel ${channel}, which is none`);
     if (form !== 1) return outflow.stop(early === 1, reason);
-    const stop = (reason: unknown) => this.#host.guard(() => outflow.stop(early === 1, reason));
-    new Incoming(this.#host, attachments).take(reason, false, stop, stop);
+    const stop = (reason: unknown) => this.#border.guard(() => outflow.stop(early === 1, reason));
+    new Incoming(this.#border, attachments).take(reason, false, stop, stop);
   }
 
   // ---- out
 
   sendCredit(channel: number, amount: number): void {
-    this.#host.add(`[${Op.credit},${channel},${amount}]`);
+    this.#border.add(`[${Op.credit},${channel},${amount}]`);
   }
 
   sendBytes(channel: number, bytes: Uint8Array, taken: () => void): void {
@@ -230,12 +210,12 @@ export class Flows implements ChannelPort {
 
   sendItems(channel: number, items: unknown[]): number {
     this.#outbox.hold();
-    const outgoing = new Outgoing(this.#host);
+    const outgoing = new Outgoing(this.#border);
     try {
-      const { text, form } = encode(items, outgoing, "item", this.#host.limits.depth);
+      const { text, form } = encode(items, outgoing, "item", this.#border.limits.depth);
       const { blobs } = outgoing;
       const size = text.length + blobSize(blobs);
-      this.#host.add(
+      this.#border.add(
         `[${Op.items},${channel},${size},${text}` +
           (blobs.length > 0 ? `,${form},[${blobs.join()}]]` : form === 1 ? ",1]" : "]"),
       );
@@ -262,12 +242,12 @@ export class Flows implements ChannelPort {
   }
 
   #addWithReason(head: string, value: unknown): void {
-    if (value === undefined) this.#host.add(`${head}]`);
+    if (value === undefined) this.#border.add(`${head}]`);
     else this.#host.addWithReason(head, value);
   }
 
   waiting(waits: boolean): void {
-    this.#host.waiting(waits);
+    this.#border.waiting(waits);
   }
 
   closed(channel: number): void {
@@ -282,11 +262,4 @@ export class Flows implements ChannelPort {
     this.#inflows.clear();
     this.#outflows.clear();
   }
-}
-
-/** How many bytes a list of blobs announces. */
-export function blobSize(blobs: unknown): number {
-  let size = 0;
-  if (Array.isArray(blobs)) { for (let i = 1; i < blobs.length; i += 2) size += count(blobs[i]); }
-  return size;
 }

@@ -390,20 +390,3 @@ export class RemoteIterator implements AsyncIterableIterator<unknown> {
     await this.return();
   }
 }
-
-const GENERATORS = new Set<unknown>([
-  Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())),
-  Object.getPrototypeOf(
-    Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})())),
-  ),
-]);
-
-/** Is this a generator, or another iterator of the language's own? Such cross as live iterators. */
-export function isIterator(value: object): boolean {
-  let prototype = Object.getPrototypeOf(value);
-  while (prototype !== null) {
-    if (GENERATORS.has(prototype)) return true;
-    prototype = Object.getPrototypeOf(prototype);
-  }
-  return false;
-}

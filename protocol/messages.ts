@@ -88,6 +88,10 @@ export const Op = {
   hello: 16,
   /** The last message: why the sender closes. */
   bye: 17,
+  /** An agent lacks the rest of itself, and needs it. */
+  need: 18,
+  /** The rest of an agent. */
+  rest: 19,
 } as const;
 
 /** The path from a target to what is meant: names of properties. */
@@ -184,6 +188,14 @@ export type HelloMessage = [op: typeof Op.hello, settings: Record<string, unknow
 /** `reason` is text. */
 export type ByeMessage = [op: typeof Op.bye, reason?: string];
 
+/** Asks for the rest of the sender. */
+export type NeedMessage = [op: typeof Op.need];
+/**
+ * The code of what the receiver lacks of itself: `"b"` Brotli or `"d"` deflate in base64, or `"p"` plain. It is sent once, before the
+ * first message that introduces an object or a channel of the sender's, or else when it is asked for.
+ */
+export type RestMessage = [op: typeof Op.rest, packing: string, text: string];
+
 /** Every message there is. */
 export type Message =
   | CallMessage
@@ -201,4 +213,6 @@ export type Message =
   | PingMessage
   | PongMessage
   | HelloMessage
-  | ByeMessage;
+  | ByeMessage
+  | NeedMessage
+  | RestMessage;

@@ -7,9 +7,9 @@
  * @module
  */
 
-import type { Question, Result } from "./calls.ts";
+import type { Question, Result } from "./questions.ts";
 import { How, type Path } from "./messages.ts";
-import type { Import } from "./references.ts";
+import type { Import } from "./imports.ts";
 
 /** What stands at the start of a stub's path: the peer's root (`null`), an object, or a call's result. */
 export type Base = Import | Result | null;

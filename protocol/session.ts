@@ -6,8 +6,8 @@
  * and then. Both sides run the same code; they differ in the object that they offer as a root, and in what they
  * let the other do.
  *
- * This file says who is told of which message. What happens then is elsewhere: calls of this side in `asking.ts`,
- * calls of the peer in `answering.ts`, channels in `flows.ts`, and what must wait in `arrivals.ts`.
+ * This file says who is told of which message. What happens then is elsewhere: calls of the peer in `answering.ts`, what
+ * must wait in `arrivals.ts`, and all that reaches the peer in `reaching.ts`, which an agent has only when it is needed.
  *
  * @module
  */
@@ -15,30 +15,24 @@
 import type { Access } from "./access.ts";
 import { Answering, type AnsweringHost, type CallContext } from "./answering.ts";
 import { type ArrivalHost, Arrivals } from "./arrivals.ts";
-import { Asking, type AskingHost } from "./asking.ts";
-import { type CallingSession, type CallOptions, SessionCaller } from "./caller.ts";
-import type { Answer, Question, Result } from "./calls.ts";
-import type { Inflow, Outflow } from "./channels.ts";
-import { count, integer } from "./checks.ts";
-import { abortImported, Incoming, Outgoing } from "./crossing.ts";
-import {
-  ConnectionClosedError,
-  ConnectionLostError,
-  ProtocolError,
-  UncrossableError,
-} from "./errors.ts";
-import { type FlowHost, Flows } from "./flows.ts";
+import type { AskingBorder } from "./asking.ts";
+import { ChannelNumbers } from "./blobs.ts";
+import type { SessionCaller } from "./caller.ts";
+import { count, integer, string } from "./checks.ts";
+import { Incoming } from "./crossing.ts";
+import { ConnectionClosedError, ConnectionLostError, ProtocolError } from "./errors.ts";
+import { Exports } from "./exports.ts";
+import type { FlowBorder } from "./flows.ts";
 import { type AttachedMark, FrameReader, type FrameSink, HEAD } from "./frame.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
-import { type How, type Message, Op, type OutputMessage, type Path } from "./messages.ts";
+import { type Message, Op, type OutputMessage, type Path } from "./messages.ts";
 import { Outbox, type Send } from "./outbox.ts";
-import { type Base, stubInfo } from "./proxy.ts";
-import { Exports, Imports } from "./references.ts";
-import { describe, printable, shorten } from "./text.ts";
-import { encode, type Encoded, parse } from "./values.ts";
+import { Reaching } from "./reaching.ts";
+import { printable, shorten } from "./text.ts";
+import { parse } from "./values.ts";
 
 export type { CallContext } from "./answering.ts";
-export { type CallOptions, SessionCaller } from "./caller.ts";
+export type { CallOptions } from "./caller.ts";
 
 /** What a session is made of. */
 export interface SessionOptions {
@@ -62,6 +56,13 @@ export interface SessionOptions {
   onClose?: (reason: Error) => void;
   /** Are collected references given back? Default: always. */
   gcEnabled?: () => boolean;
+  /** What the peer lacks of itself until it needs it: how it is packed, and the text of it. */
+  rest?: readonly [packing: string, text: string];
+  /**
+   * Takes in what this side lacks until then of itself, the code of its reaching half. If it gives a promise, what came behind
+   * it waits. Without this option nothing is lacking.
+   */
+  complete?: (packing: string, text: string) => void | Promise<void>;
 }
 
 /** Live numbers of a session. */
@@ -89,43 +90,35 @@ const ACKNOWLEDGE = 1000;
 const ACKNOWLEDGE_BYTES = 1 << 20;
 /** How many signs of life may wait to be taken by a peer that asked for them. */
 const PONGS = 10_000;
-/** So many references to be given back do not wait for the next tick. */
-const RELEASES = 10_000;
-
 /** One end of a connection. */
-export class Session
-  implements FrameSink, CallingSession, ArrivalHost, AskingHost, AnsweringHost, FlowHost {
+export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBorder, FlowBorder {
   readonly limits: Limits;
   readonly exports: Exports = new Exports();
-  readonly imports: Imports;
-  readonly caller: SessionCaller;
+  readonly channels: ChannelNumbers;
   readonly access: Access;
   readonly root: unknown;
   readonly context: CallContext | undefined;
-  /** How many promises of the peer's are being waited for. */
-  awaited = 0;
   readonly #options: SessionOptions;
   readonly #outbox: Outbox;
   readonly #reader: FrameReader;
   readonly #arrivals: Arrivals;
-  readonly #asking: Asking;
   readonly #answering: Answering;
-  readonly #flows: Flows;
-  readonly #toRelease = new Map<number, number>();
-  readonly #pings = new Map<number, () => void>();
-  #lastPing = 0;
+  #reaching: Reaching | undefined;
+  /** What waits for the reaching half. */
+  #lacking: (() => void)[] | undefined;
+  /** What came behind that half while it is being unpacked. */
+  #behind: (() => void)[] | undefined;
+  #rest: SessionOptions["rest"];
   #pongs = 0;
   #waits = 0;
   #busy = false;
   #bytesReceived = 0;
   #framesReceived = 0;
-  #frameText = 0;
   /** Answers, and bytes, that had come when something was last sent. */
   #acknowledged = 0;
   #acknowledgedBytes = 0;
   #closeReason: Error | undefined;
   #written: Promise<void> = Promise.resolve();
-  #calledSinceHeard = false;
 
   /** Makes one end; nothing is sent by it. */
   constructor(options: SessionOptions) {
@@ -135,12 +128,13 @@ export class Session
     this.context = options.context;
     this.limits = resolveLimits(options.limits);
     this.#reader = new FrameReader(this, this.limits.frameBytes);
-    this.imports = new Imports(this.limits.references, (id, n) => this.releaseLater(-id, n));
+    this.channels = new ChannelNumbers(this.limits);
+    this.#rest = options.rest;
     this.#outbox = new Outbox(
       options.send,
       () => {
         this.#acknowledgedBytes = this.#bytesReceived;
-        return (this.#acknowledged = this.#asking.processed) >>> 0;
+        return (this.#acknowledged = this.#processed) >>> 0;
       },
       (error) =>
         this.end(
@@ -150,10 +144,30 @@ export class Session
         ),
     );
     this.#arrivals = new Arrivals(this);
-    this.#asking = new Asking(this, this.#outbox, this.#arrivals);
     this.#answering = new Answering(this, this.#outbox, this.#arrivals);
-    this.#flows = new Flows(this, this.#outbox, this.#arrivals);
-    this.caller = new SessionCaller(this, {});
+    if (!options.complete) this.#reach();
+  }
+
+  #reach(): void {
+    this.#reaching = new Reaching(this, this.#outbox, this.#arrivals);
+  }
+
+  /** The half that reaches the peer, if it is there. */
+  get reaching(): Reaching | undefined {
+    return this.#reaching;
+  }
+
+  /** What makes calls of this side. */
+  get caller(): SessionCaller {
+    return this.#reaching!.caller;
+  }
+
+  get #processed(): number {
+    return this.#reaching?.asking.processed ?? 0;
+  }
+
+  get #pending(): number {
+    return this.#reaching?.asking.pending ?? 0;
   }
 
   /** Why the session is over, or `undefined` while it is not. */
@@ -168,21 +182,16 @@ export class Session
       bytesReceived: this.#bytesReceived,
       framesSent: this.#outbox.sent.frames,
       framesReceived: this.#framesReceived,
-      roundTrips: this.#asking.roundTrips,
-      pending: this.#asking.pending,
+      roundTrips: this.#reaching?.asking.roundTrips ?? 0,
+      pending: this.#pending,
       localRefs: this.exports.size,
-      remoteRefs: this.imports.size,
+      remoteRefs: this.#reaching?.imports.size ?? 0,
     };
   }
 
   /** Is the outgoing half still writing, or about to? */
   get writing(): boolean {
     return this.#outbox.busy;
-  }
-
-  /** May the peer be silent because it works? Calls wait for it, or were sent since it was last heard. */
-  get mayBeBusy(): boolean {
-    return this.#asking.pending > 0 || this.#calledSinceHeard;
   }
 
   /** How many calls of the peer are being worked on. */
@@ -202,7 +211,7 @@ export class Session
 
   /** How many streams and iterators are open, in both directions. */
   get openChannels(): number {
-    return this.#flows.size;
+    return this.#reaching?.flows.size ?? 0;
   }
 
   // ---- the life of a session
@@ -211,14 +220,14 @@ export class Session
   receive(bytes: Uint8Array): void {
     if (this.#closeReason) return;
     this.#bytesReceived += bytes.length;
-    this.#calledSinceHeard = false;
+    this.#reaching?.heard();
     try {
       this.#reader.push(bytes);
     } catch (error) {
       this.fail(error);
       return;
     }
-    const unacknowledged = this.#asking.processed - this.#acknowledged;
+    const unacknowledged = this.#processed - this.#acknowledged;
     if (
       unacknowledged > ACKNOWLEDGE ||
       unacknowledged > 0 && this.#bytesReceived - this.#acknowledgedBytes > ACKNOWLEDGE_BYTES
@@ -235,8 +244,9 @@ export class Session
   /** What the owner calls every now and then, at least every few seconds: gives back what was collected. */
   tick(): void {
     if (this.#closeReason) return;
-    if (this.#toRelease.size > 0) this.#release();
-    else if (this.#asking.processed !== this.#acknowledged) this.#outbox.acknowledge();
+    if (!this.#reaching?.tick() && this.#processed !== this.#acknowledged) {
+      this.#outbox.acknowledge();
+    }
   }
 
   /** Says goodbye, and ends. The owner sends what is queued, and closes the link. */
@@ -278,15 +288,11 @@ export class Session
     if (this.#closeReason) return;
     this.#closeReason = reason;
     this.#outbox.close();
-    this.#asking.lose(reason);
+    this.#reaching?.end(reason);
     this.#answering.lose(reason);
-    this.#flows.lose(reason);
+    this.#lacking = this.#behind = undefined;
     this.#arrivals.clear();
     this.exports.clear();
-    this.imports.clear();
-    for (const pong of this.#pings.values()) pong();
-    this.#pings.clear();
-    this.#toRelease.clear();
     this.#updateBusy();
     this.#options.onClose?.(reason);
   }
@@ -298,12 +304,7 @@ export class Session
 
   /** Asks the peer for a sign of life; resolves when it comes, or when the session is over. */
   ping(): Promise<void> {
-    if (this.#closeReason) return Promise.resolve();
-    const number = ++this.#lastPing;
-    return new Promise((resolve) => {
-      this.#pings.set(number, resolve);
-      this.add(`[${Op.ping},${number}]`);
-    });
+    return this.#reaching?.ping() ?? Promise.resolve();
   }
 
   /** Something here waits for the peer, or has stopped waiting. */
@@ -318,69 +319,66 @@ export class Session
   }
 
   #updateBusy(): void {
-    const busy = this.#closeReason === undefined && (this.#asking.pending > 0 || this.#waits > 0);
+    const busy = this.#closeReason === undefined && (this.#pending > 0 || this.#waits > 0);
     if (busy === this.#busy) return;
     this.#busy = busy;
     this.#options.onBusy?.(busy);
   }
 
-  // ---- calls out
-
-  /** Sends a call. What is wrong with it becomes its error. */
-  call(
-    base: Base,
-    path: Path,
-    how: How,
-    args: unknown[],
-    options: CallOptions,
-    wanted: boolean,
-  ): Result {
-    this.#calledSinceHeard = true;
-    return this.#asking.call(base, path, how, args, options, wanted);
+  /** Are collected references given back? */
+  get gcEnabled(): boolean {
+    return this.#options.gcEnabled?.() ?? true;
   }
 
-  /** Asks for a call's value. */
-  pull(question: Question): Promise<unknown> {
-    return this.#asking.pull(question);
+  // ---- the other half
+
+  /** Sends the peer what it lacks of itself, if that was not done. */
+  sendRest(): void {
+    if (!this.#rest) return;
+    const [packing, text] = this.#rest;
+    this.#rest = undefined;
+    this.add(`[${Op.rest},${JSON.stringify(packing)},${JSON.stringify(text)}]`);
   }
 
-  /** Gives a call up: it rejects now, and the peer is told. */
-  cancel(question: Question, reason: unknown): void {
-    this.#asking.cancel(question, reason);
-  }
-
-  /** The peer's call that the running code descends from. */
-  currentCall(): Answer | undefined {
-    return this.context?.current();
-  }
-
-  /** Gives back one introduction of a reference, or a result that nobody is going to ask for. */
-  release(base: Base): void {
-    if (base === null || this.#closeReason) return;
-    if ("question" in base) {
-      const { question } = base;
-      const info = question.state === "fulfilled" ? stubInfo(question.value) : undefined;
-      if (info?.kind === "reference") info.caller.release(info.base);
-      else this.#asking.release(question);
-      return;
+  /** Asks for the reaching half; calls back when it has come. */
+  lack(then: () => void): void {
+    if (this.#lacking) {
+      this.#lacking.push(then);
+    } else {
+      this.#lacking = [then];
+      this.add(`[${Op.need}]`);
     }
-    if (base.count <= 0) return;
-    this.imports.release(base);
-    this.add(`[${Op.release},[${-base.id},1]]`);
   }
 
-  /** Gives something back with the next batch, if what was collected is given back at all. */
-  releaseLater(id: number, n: number): void {
-    if (this.#closeReason || !(this.#options.gcEnabled?.() ?? true)) return;
-    this.#toRelease.set(id, (this.#toRelease.get(id) ?? 0) + n);
-    if (this.#toRelease.size >= RELEASES) this.#release();
+  #onNeed(): void {
+    // It may have been sent while this was on its way.
+    if (!this.#options.rest) throw new ProtocolError("The peer asked for what it does not lack");
+    this.sendRest();
   }
 
-  #release(): void {
-    const counts: number[] = [];
-    for (const [id, n] of this.#toRelease) counts.push(id, n);
-    this.#toRelease.clear();
-    this.add(`[${Op.release},[${counts.join()}]]`);
+  #onRest(packing: string, text: string): void {
+    const { complete } = this.#options;
+    if (!complete || this.#reaching || this.#behind) {
+      throw new ProtocolError("The peer sent what nothing lacks");
+    }
+    const done = () => {
+      this.#reach();
+      const waiting = this.#lacking ?? [];
+      this.#lacking = undefined;
+      for (const then of waiting) then();
+    };
+    const completing = complete(packing, text);
+    if (!completing) return done();
+    this.#behind = [done];
+    completing.then(
+      () =>
+        this.guard(() => {
+          const behind = this.#behind ?? [];
+          this.#behind = undefined;
+          for (const work of behind) work();
+        }),
+      (error) => this.fail(error),
+    );
   }
 
   // ---- messages in
@@ -389,35 +387,53 @@ export class Session
   messages(text: string, attachments: Uint8Array, acknowledged: number): void {
     if (this.#closeReason) return;
     this.#framesReceived++;
-    if (text !== "") {
-      this.#frameText = text.length;
-      const messages = parse(text, this.limits.depth);
-      if (!Array.isArray(messages)) throw new ProtocolError("The peer sent a malformed frame");
-      for (let i = 0; i < messages.length; i++) {
-        this.#dispatch(messages[i] as Message, attachments);
-        if (this.#closeReason) return;
-      }
+    if (text === "") return this.#dispatchAll([], attachments, acknowledged, 0);
+    const messages = parse(text, this.limits.depth);
+    if (!Array.isArray(messages)) throw new ProtocolError("The peer sent a malformed frame");
+    this.#dispatchAll(messages, attachments, acknowledged, text.length);
+  }
+
+  #dispatchAll(
+    messages: Message[],
+    attachments: Uint8Array,
+    acknowledged: number,
+    frameText: number,
+  ): void {
+    for (let i = 0; i < messages.length && !this.#behind; i++) {
+      this.#dispatch(messages[i]!, attachments, frameText);
+      if (this.#closeReason) return;
+      if (this.#behind) messages = messages.slice(i + 1);
     }
-    this.#answering.onAcknowledged(acknowledged);
+    if (this.#behind) {
+      const held = attachments.slice();
+      this.#behind.push(() => this.#dispatchAll(messages, held, acknowledged, frameText));
+    } else {
+      this.#answering.onAcknowledged(acknowledged);
+    }
   }
 
   /** Bytes of a channel. Called by the frame reader. */
   chunk(channel: number, bytes: Uint8Array): void {
     if (this.#closeReason) return;
+    if (this.#behind) {
+      const held = bytes.slice();
+      this.#behind.push(() => this.chunk(channel, held));
+      return;
+    }
     // The sender's own channels are negative here.
     if (channel > 0 && this.#arrivals.fill(channel, bytes)) return;
-    this.#flows.onBytes(-channel, bytes);
+    if (!this.#reaching) {
+      throw new ProtocolError(`The peer sent on channel ${channel}, which is not open`);
+    }
+    this.#reaching.flows.onBytes(-channel, bytes);
   }
 
-  #dispatch(message: Message, attachments: Uint8Array): void {
+  #dispatch(message: Message, attachments: Uint8Array, frameText: number): void {
     if (!Array.isArray(message)) throw new ProtocolError("The peer sent a malformed message");
     switch (message[0]) {
       case Op.call:
       case Op.callAndPull:
         return this.#answering.onCall(message, attachments);
-      case Op.return:
-      case Op.throw:
-        return this.#asking.onAnswer(message, attachments);
       case Op.pull:
         return this.#answering.onPull(message[1]);
       case Op.release:
@@ -431,14 +447,6 @@ export class Session
           (reason) => this.#answering.onCancel(id, reason),
         );
       }
-      case Op.credit:
-        return this.#flows.onCredit(message);
-      case Op.items:
-        return this.#flows.onItems(message, attachments, this.#frameText);
-      case Op.end:
-        return this.#flows.onEnd(message, attachments);
-      case Op.stop:
-        return this.#flows.onStop(message, attachments);
       case Op.abort: {
         const [, id, reason, form] = message;
         const signal = count(id);
@@ -447,21 +455,13 @@ export class Session
           form,
           attachments,
           // The signal may be in a message that waits for its blobs.
-          (reason) =>
-            this.#arrivals.whenSettled(() => abortImported(this.imports.stub(signal), reason)),
+          (reason) => this.#arrivals.whenSettled(() => this.#reaching?.onAbort(signal, reason)),
         );
       }
       case Op.output:
         return this.#onOutput(message, attachments);
       case Op.ping:
         return this.#onPing(count(message[1]));
-      case Op.pong: {
-        const number = count(message[1]);
-        const pong = this.#pings.get(number);
-        if (!pong) throw new ProtocolError("The peer answered a ping that was not sent");
-        this.#pings.delete(number);
-        return pong();
-      }
       case Op.hello: {
         const settings: unknown = message[1];
         if (typeof settings !== "object" || settings === null) {
@@ -480,7 +480,12 @@ export class Session
           ),
         );
       }
+      case Op.need:
+        return this.#onNeed();
+      case Op.rest:
+        return this.#onRest(string(message[1]), string(message[2]));
     }
+    if (this.#reaching?.dispatch(message, attachments, frameText)) return;
     const shown = shorten(printable(JSON.stringify(message).slice(0, 1000)), 100);
     throw new ProtocolError(`The peer sent an unknown message: ${shown}`);
   }
@@ -534,10 +539,10 @@ export class Session
   output(descriptor: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += 32 << 10) {
       const piece = bytes.subarray(at, at + (32 << 10));
-      this.#outbox.hold();
-      const offset = this.#outbox.attach(piece);
-      this.add(`[${Op.output},${descriptor},${offset},${piece.length}]`);
-      this.#outbox.unhold();
+      this.together(() => {
+        const offset = this.#outbox.attach(piece);
+        this.add(`[${Op.output},${descriptor},${offset},${piece.length}]`);
+      });
     }
   }
 
@@ -546,55 +551,20 @@ export class Session
     this.#outbox.flush();
   }
 
-  /** Tells the peer that a signal which it holds was aborted. */
-  sendAbort(id: number, reason: unknown): void {
-    if (this.#closeReason) return;
-    this.addWithReason(`[${Op.abort},${id}`, reason);
-  }
-
-  /** Queues a message that ends with a reason, in one frame with the bytes of it. */
-  addWithReason(head: string, reason: unknown): void {
+  /** What `work` adds goes in one frame, with the bytes that belong to it. */
+  together(work: () => void): void {
     this.#outbox.hold();
     try {
-      const { text, form } = this.#encodeReason(reason);
-      this.add(`${head},${text},${form}]`);
+      work();
     } finally {
       this.#outbox.unhold();
     }
   }
 
-  /** A reason crosses whatever it is: what cannot, goes as its description. */
-  #encodeReason(reason: unknown): Encoded {
-    const outgoing = new Outgoing(this, true);
-    try {
-      const encoded = encode(reason, outgoing, "the reason", this.limits.depth);
-      outgoing.sent();
-      return encoded;
-    } catch (error) {
-      outgoing.withdraw();
-      const text = error instanceof UncrossableError ? describe(reason) : String(error);
-      return { text: JSON.stringify(text), form: 0 };
-    }
-  }
-
   // ---- what crossing needs
 
-  /** The number of a new channel of this side. */
   newChannel(): number {
-    return this.#flows.newChannel();
-  }
-
-  /** Notes the number of a channel that the peer opens, or refuses it. */
-  peerOpens(channel: unknown): number {
-    return this.#flows.peerOpens(channel);
-  }
-
-  openOutflow(channel: number, credit: number): Outflow {
-    return this.#flows.openOutflow(channel, credit);
-  }
-
-  openInflow(channel: number, window: number, most: number, started: boolean): Inflow {
-    return this.#flows.openInflow(channel, window, most, started);
+    return this.channels.next();
   }
 
   attach(bytes: Uint8Array): number | undefined {

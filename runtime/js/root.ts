@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Answer } from "../../protocol/calls.ts";
+import type { Answer } from "../../protocol/answers.ts";
 import type { Limits } from "../../protocol/limits.ts";
 import type { CallContext } from "../../protocol/session.ts";
 import { compile, Scope } from "./evaluate.ts";

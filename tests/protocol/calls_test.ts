@@ -10,7 +10,6 @@ import { ByRef } from "../../protocol/access.ts";
 import { ConnectionLostError, RemoteError } from "../../protocol/errors.ts";
 import { How } from "../../protocol/messages.ts";
 import { makeStub, stubInfo } from "../../protocol/proxy.ts";
-import { SessionCaller } from "../../protocol/session.ts";
 import { EMPTY_TABLES, Pair, tables, turn, unhandledDuring } from "./pair.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -500,7 +499,7 @@ Deno.test("code that runs while arguments are read may make calls of its own", a
 Deno.test("a call with a time limit, or a signal, is given up, and the other side is told", async () => {
   const plain = makeRoot();
   await using pair = new Pair(plain);
-  const quick = new SessionCaller(pair.client, { timeout: 5 });
+  const quick = pair.client.caller.with({ timeout: 5 });
   const root = makeStub(quick, null, []) as Any;
   const late = await assertRejects(
     async () => await root.never(),
@@ -509,7 +508,7 @@ Deno.test("a call with a time limit, or a signal, is given up, and the other sid
   );
   assertEquals(late.name, "TimeoutError");
   const controller = new AbortController();
-  const stoppable = makeStub(new SessionCaller(pair.client, controller), null, []) as Any;
+  const stoppable = makeStub(pair.client.caller.with(controller), null, []) as Any;
   const calls = [stoppable.never(), stoppable.never().x(stoppable.never())];
   const ends = calls.map((call) => call.then(() => "ended", (error: unknown) => error));
   await pair.fence();
@@ -517,14 +516,14 @@ Deno.test("a call with a time limit, or a signal, is given up, and the other sid
   assertEquals(await Promise.all(ends), ["enough", "enough"]);
   assertEquals(await stoppable.cwd().catch((error: unknown) => error), "enough");
   assertEquals(pair.client.stats.pending, 0);
-  assertThrows(() => new SessionCaller(pair.client, { timeout: -1 }), RangeError, "timeout -1");
+  assertThrows(() => pair.client.caller.with({ timeout: -1 }), RangeError, "timeout -1");
 });
 
 Deno.test("giving up a call that is over, or that nobody waits for, is quiet and leaves nothing", async () => {
   const plain = makeRoot();
   await using pair = new Pair(plain);
   const controller = new AbortController();
-  const root = makeStub(new SessionCaller(pair.client, controller), null, []) as Any;
+  const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
   const unhandled = await unhandledDuring(async () => {
     root.touch();
     root.big(200_000);
@@ -543,7 +542,7 @@ Deno.test("a call that was given up before it could start does not start", async
   let release = () => {};
   const gate = new Promise<void>((resolve) => release = resolve);
   const controller = new AbortController();
-  const root = makeStub(new SessionCaller(pair.client, controller), null, []) as Any;
+  const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
   await pair.root.keep(() => gate);
   const waits = root.kept0().then(() => {});
   const behind = root.echo(pair.root.kept0()).then(() => {});
@@ -567,7 +566,7 @@ Deno.test("reasons cross whatever they are", async () => {
     const reason of [buffer, "x".repeat(2_000_000), locked, () => {}, pair.root.cwd(), Symbol()]
   ) {
     const controller = new AbortController();
-    const root = makeStub(new SessionCaller(pair.client, controller), null, []) as Any;
+    const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
     const call = root.never().then(() => {}, () => "given up");
     await pair.fence();
     controller.abort(reason);
