@@ -75,9 +75,9 @@ export {
   ConnectionClosedError,
   ConnectionLostError,
   ProtocolError,
-  RemoteError,
   UncrossableError,
 } from "./protocol/errors.ts";
+export { RemoteError } from "./protocol/remote_error.ts";
 export type { Limits } from "./protocol/limits.ts";
 export type { CallOptions, SessionStats } from "./protocol/session.ts";
 export { type Banner, BootstrapError } from "./runtime/bootstrap.ts";

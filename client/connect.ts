@@ -4,12 +4,13 @@
  * @module
  */
 
-import { closed } from "../protocol/access.ts";
+import { closed } from "../protocol/trust.ts";
 
 import { resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
 import {
   agentBytes,
+  agentRest,
   type Banner,
   BannerReader,
   BootstrapError,
@@ -250,6 +251,7 @@ class Attempt {
       access: closed,
       context,
       limits,
+      ...starts ? { rest: agentRest(this.#runtime, !local) } : {},
       send: tracer === undefined ? (bytes) => sink.write(bytes) : (bytes) => {
         tracer.frames("sent", bytes);
         return sink.write(bytes);
@@ -274,7 +276,13 @@ class Attempt {
         // The process has ended: the missing banner tells of it.
       });
     }
-    session.hello({ cache, limits: { ...limits }, gcInterval: parts.gcInterval });
+    const { frameBytes, valueBytes, depth, streamWindow } = limits;
+    session.hello({
+      cache,
+      // What this side would refuse is to be refused there, where it is the one call's error.
+      limits: { frameBytes, valueBytes, depth, streamWindow },
+      gcInterval: parts.gcInterval,
+    });
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
     if (!starts) this.#checkRuntime(parts.banner);

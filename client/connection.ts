@@ -414,6 +414,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
   }
 
   #remoteSide(): Side {
+    this.#parts.session.reaching?.sendRest();
     const files = this.#stub(["files"]) as Files;
     return { files, name: "remote", windows: /^win/i.test(this.#parts.banner.platform) };
   }

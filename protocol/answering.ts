@@ -8,7 +8,7 @@ import { type Access, isThenable, type RefOptions } from "./access.ts";
 import { Answer } from "./answers.ts";
 import type { Arrivals } from "./arrivals.ts";
 import { blobSize } from "./blobs.ts";
-import { count, integer } from "./checks.ts";
+import { count, integer, malformed } from "./checks.ts";
 import { type Border, Incoming, isPath, LACKING, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
 import { type CallMessage, How, Op, type Path } from "./messages.ts";
@@ -85,7 +85,7 @@ export class Answering {
         `The peer sent more than ${pendingCalls} calls (limits.pendingCalls)`,
       );
     }
-    if (!isPath(path)) throw new ProtocolError("The peer sent a malformed path");
+    if (!isPath(path)) throw malformed("path");
     const answer = new Answer(id, op === Op.callAndPull);
     this.#answers.set(id, answer);
     const at = integer(target);
@@ -110,7 +110,7 @@ export class Answering {
     attachments: Uint8Array,
   ): void {
     const start = (args: unknown) => {
-      if (!Array.isArray(args)) throw new ProtocolError("The peer sent malformed arguments");
+      if (!Array.isArray(args)) throw malformed("list of arguments");
       this.#start(answer, target, path, how, args);
     };
     if (args === undefined) return this.#start(answer, target, path, how, []);
@@ -118,7 +118,6 @@ export class Answering {
     let now = true;
     new Incoming(this.#host, attachments, answer).take(
       args,
-      false,
       (args) => now ? start(args) : this.#host.guard(() => start(args)),
       (error) => this.#settle(answer, "rejected", error),
     );

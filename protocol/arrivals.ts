@@ -3,14 +3,13 @@
  * overtake them.
  *
  * A call that waits for a large argument does not hold up the calls behind it. But nothing is taken
- * from under it (what gives things back, or aborts them, waits), and each channel keeps its order.
+ * from under it: what gives things back, or aborts them, waits.
  *
  * @module
  */
 
 import { Blobs, type ChannelNumbers } from "./blobs.ts";
-import { count } from "./checks.ts";
-import { ProtocolError } from "./errors.ts";
+import { count, malformed } from "./checks.ts";
 import type { Limits } from "./limits.ts";
 
 /** What arrivals need of their session. */
@@ -20,23 +19,12 @@ export interface ArrivalHost {
   readonly channels: ChannelNumbers;
   /** Something here waits for the peer, or does no more. */
   waiting(waits: boolean): void;
-  /** Runs what may fail with the session, where nobody else would catch it. */
-  guard(work: () => void): void;
-}
-
-/** Does something with a message of a channel, and calls `next` when the one behind it may follow. */
-type Turn = (attachments: Uint8Array, next: () => void) => void;
-
-interface Line {
-  readonly waiting: { go: (() => void) | undefined }[];
-  busy: boolean;
 }
 
 /** The waiting room of a session. */
 export class Arrivals {
   readonly #host: ArrivalHost;
   readonly #blobs: Blobs;
-  readonly #lines = new Map<number, Line>();
   #deferred = 0;
   #after: (() => void)[] = [];
 
@@ -44,11 +32,6 @@ export class Arrivals {
   constructor(host: ArrivalHost) {
     this.#host = host;
     this.#blobs = new Blobs(host.limits);
-  }
-
-  /** Does nothing wait for its blobs? */
-  get settled(): boolean {
-    return this.#deferred === 0;
   }
 
   /** Some bytes of a blob; says whether they were that. */
@@ -67,20 +50,20 @@ export class Arrivals {
     attachments: Uint8Array,
     then: (attachments: Uint8Array) => void,
   ): void {
-    this.#await(blobs, attachments, (held, done) => {
+    this.await(blobs, attachments, (held, done) => {
       then(held);
       done();
     });
   }
 
-  /** `then` gets a way to say that the blobs are not needed any more. */
-  #await(
+  /** The same; `then` gets a way to say that the blobs are not needed any more. */
+  await(
     blobs: unknown,
     attachments: Uint8Array,
     then: (attachments: Uint8Array, done: () => void) => void,
   ): void {
     if (!Array.isArray(blobs) || blobs.length % 2 !== 0) {
-      throw new ProtocolError("The peer sent a malformed list of channels");
+      throw malformed("list of channels");
     }
     const channels: number[] = [];
     for (let i = 0; i < blobs.length; i += 2) {
@@ -108,58 +91,9 @@ export class Arrivals {
     else this.#after.push(work);
   }
 
-  /** Takes its turn on a channel: after what came before on it, and when its blobs have arrived. */
-  inOrder(channel: number, blobs: unknown, attachments: Uint8Array, turn: Turn): void {
-    let line = this.#lines.get(channel);
-    if (line === undefined) {
-      line = { waiting: [], busy: false };
-      if (blobs === undefined) {
-        this.#run(channel, line, (next) => turn(attachments, next));
-        if (line.busy) this.#lines.set(channel, line);
-        return;
-      }
-      this.#lines.set(channel, line);
-    }
-    const place: Line["waiting"][number] = { go: undefined };
-    line.waiting.push(place);
-    const ready = (held: Uint8Array, done: () => void) => {
-      place.go = () => {
-        this.#run(channel, line, (next) =>
-          turn(held, () => {
-            done();
-            next();
-          }));
-      };
-      this.#drain(channel, line);
-    };
-    if (blobs === undefined) ready(attachments.slice(), () => {});
-    else this.#await(blobs, attachments, ready);
-  }
-
-  /** Does something wait on this channel? */
-  isWaiting(channel: number): boolean {
-    return this.#lines.has(channel);
-  }
-
-  #run(channel: number, line: Line, turn: (next: () => void) => void): void {
-    line.busy = true;
-    let returned = false;
-    turn(() => {
-      line.busy = false;
-      if (returned) this.#host.guard(() => this.#drain(channel, line));
-    });
-    returned = true;
-  }
-
-  #drain(channel: number, line: Line): void {
-    while (!line.busy && line.waiting[0]?.go) line.waiting.shift()!.go!();
-    if (!line.busy && line.waiting.length === 0) this.#lines.delete(channel);
-  }
-
   /** The link is gone. */
   clear(): void {
     this.#blobs.clear();
-    this.#lines.clear();
     this.#after = [];
   }
 }

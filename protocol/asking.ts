@@ -13,6 +13,7 @@ import { ProtocolError } from "./errors.ts";
 import { How, Op, type Path, type ReturnMessage, type ThrowMessage } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
+import { thrown } from "./remote_error.ts";
 import { Question, Result } from "./questions.ts";
 import { describe } from "./text.ts";
 import { encode, encodePlain } from "./values.ts";
@@ -301,9 +302,9 @@ export class Asking {
     try {
       new Incoming(this.#border, attachments).take(
         value,
-        op === Op.throw,
         (value) => finish(op, value),
         (error) => finish(Op.throw, error),
+        op === Op.throw ? thrown : undefined,
       );
     } finally {
       // Also where the session is going to end for what was sent: the question hears of it.

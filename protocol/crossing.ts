@@ -22,7 +22,7 @@
 
 import { ByRef, isThenable, Iteration } from "./access.ts";
 import type { Answer } from "./answers.ts";
-import { count, integer, string } from "./checks.ts";
+import { count, integer, malformed, string } from "./checks.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
 import type { Export, Exports } from "./exports.ts";
 import type { AttachedMark } from "./frame.ts";
@@ -30,7 +30,7 @@ import type { Limits } from "./limits.ts";
 import type { Path } from "./messages.ts";
 import type { Reaching } from "./reaching.ts";
 import { className, printable } from "./text.ts";
-import { decode, type Exporter, type Importer, Pending } from "./values.ts";
+import { decode, type Exporter, type Importer, type MakeError, Pending } from "./values.ts";
 
 /** What crossing needs of a session. */
 export interface Border {
@@ -38,8 +38,6 @@ export interface Border {
   readonly limits: Limits;
   /** The half that knows what is the peer's, and what is live; it may not be there yet. */
   readonly reaching: Reaching | undefined;
-  /** The peer is about to be given what it needs its other half for. */
-  sendRest(): void;
   /** The number of a new channel of this side. */
   newChannel(): number;
   /** What is attached to the frame that is being made. */
@@ -87,7 +85,7 @@ export class Outgoing implements Exporter {
   /** What starts when the message has left. */
   readonly starts: (() => void)[] = [];
   /** The live objects of this message, and which each is. */
-  readonly live = new Map<object, number>();
+  readonly live: Map<object, number> = new Map();
   readonly #introduced: Export[] = [];
   readonly #bulk: [channel: number, bytes: Uint8Array][] = [];
   #mark: AttachedMark | undefined;
@@ -158,7 +156,8 @@ export class Outgoing implements Exporter {
         `the peer holds ${references} references already (limits.references)`,
       );
     }
-    this.#border.sendRest();
+    // To use it the peer needs its other half.
+    this.#border.reaching?.sendRest();
     const entry = this.#border.exports.introduce(value);
     this.#introduced.push(entry);
     return entry;
@@ -204,11 +203,11 @@ export class Incoming implements Importer {
   /** Decodes a tagged value and hands it over: at once, or when its last part is there. */
   take(
     value: unknown,
-    thrown: boolean,
     then: (value: unknown) => void,
     failed: (error: unknown) => void,
+    makeError?: MakeError,
   ): void {
-    let decoded = decode(value, 1, this, this.#border.limits.depth, thrown);
+    let decoded = decode(value, 1, this, this.#border.limits.depth, makeError);
     if (decoded instanceof Pending) decoded.fill = (value) => decoded = value;
     if (this.#waiting.length === 0) then(decoded);
     else Promise.all(this.#waiting).then(() => then(decoded), failed);
@@ -233,12 +232,12 @@ export class Incoming implements Importer {
       case "r": {
         const id = integer(tag[1]);
         if (id < 0) return unwrap(border.exports.get(-id).value);
-        if (id === 0) throw new ProtocolError("The peer sent a malformed reference");
+        if (id === 0) throw malformed("reference");
         break;
       }
       case "p": {
         const path = tag[2];
-        if (!isPath(path)) throw new ProtocolError("The peer sent a malformed path");
+        if (!isPath(path)) throw malformed("path");
         return this.#pending(integer(tag[1]), path);
       }
       case "P":
@@ -250,7 +249,7 @@ export class Incoming implements Importer {
       case "=": {
         const place = count(tag[1]);
         if (place >= this.live.length) {
-          throw new ProtocolError("The peer sent a malformed repeated value");
+          throw malformed("repeated value");
         }
         return this.live[place];
       }
@@ -297,19 +296,13 @@ function unwrap(value: unknown): unknown {
   return value instanceof ByRef ? value.value : value;
 }
 
-const GENERATORS = new Set<unknown>([
-  Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())),
-  Object.getPrototypeOf(
-    Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})())),
-  ),
-]);
+const { isPrototypeOf } = Object.prototype;
+const ITERATOR = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
+const ASYNC_ITERATOR = Object.getPrototypeOf(
+  Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})())),
+);
 
 /** Is this a generator, or another iterator of the language's own? Such cross as live iterators. */
 function isIterator(value: object): boolean {
-  let prototype = Object.getPrototypeOf(value);
-  while (prototype !== null) {
-    if (GENERATORS.has(prototype)) return true;
-    prototype = Object.getPrototypeOf(prototype);
-  }
-  return false;
+  return isPrototypeOf.call(ITERATOR, value) || isPrototypeOf.call(ASYNC_ITERATOR, value);
 }

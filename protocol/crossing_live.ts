@@ -6,7 +6,7 @@
 
 import { Iteration } from "./access.ts";
 import { type Inflow, ITERATOR_CREDIT, type Outflow, STREAM_CREDIT } from "./channels.ts";
-import { integer } from "./checks.ts";
+import { integer, malformed } from "./checks.ts";
 import { type Incoming, LABEL, liveTag, type Outgoing } from "./crossing.ts";
 import { ProtocolError, UncrossableError } from "./errors.ts";
 import type { Import, Imports } from "./imports.ts";
@@ -65,7 +65,7 @@ export function refer(
   const info = stubInfo(value);
   if (info) {
     if (info.caller.session === border.caller.session) {
-      return stubText(border, outgoing, info, path, encode);
+      return stubText(outgoing, info, path, encode);
     }
     // A reference of another connection is an object of this side to this peer.
     return info.kind === "promise"
@@ -81,7 +81,6 @@ export function refer(
 }
 
 function stubText(
-  border: LiveBorder,
   outgoing: Outgoing,
   info: NonNullable<ReturnType<typeof stubInfo>>,
   path: string,
@@ -207,7 +206,7 @@ export function resolve(
   decode: (value: unknown) => unknown,
 ): unknown {
   const id = integer(tag[1]);
-  if (id <= 0) throw new ProtocolError("The peer sent a malformed reference");
+  if (id <= 0) throw malformed("reference");
   if (tag[0] === "r") {
     const { caller, imports } = border;
     const stub = imports.introduce(id, (entry) => caller.reference(entry, label(tag)));

@@ -10,6 +10,7 @@ import { type ChannelPort, Inflow, Outflow } from "./channels.ts";
 import { count, integer } from "./checks.ts";
 import { type Border, Incoming, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
+import { Lines } from "./lines.ts";
 import {
   type CreditMessage,
   type EndMessage,
@@ -18,6 +19,7 @@ import {
   type StopMessage,
 } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
+import { thrown } from "./remote_error.ts";
 import { encode } from "./values.ts";
 
 /** What channels need of their half of the session. */
@@ -50,7 +52,7 @@ export class Flows implements ChannelPort {
   readonly #host: FlowHost;
   readonly #border: FlowBorder;
   readonly #outbox: Outbox;
-  readonly #arrivals: Arrivals;
+  readonly #lines: Lines;
   readonly #inflows = new Map<number, Inflow>();
   readonly #outflows = new Map<number, Outflow>();
 
@@ -59,7 +61,7 @@ export class Flows implements ChannelPort {
     this.#host = host;
     this.#border = border;
     this.#outbox = outbox;
-    this.#arrivals = arrivals;
+    this.#lines = new Lines(arrivals, (work) => border.guard(work));
   }
 
   /** How many are open. */
@@ -107,14 +109,14 @@ export class Flows implements ChannelPort {
   /** Bytes, valid only during the call. */
   onBytes(channel: number, bytes: Uint8Array): void {
     const inflow = this.#inflow(channel);
-    if (!this.#arrivals.isWaiting(channel)) {
+    if (!this.#lines.isWaiting(channel)) {
       // Faster than a slice.
       const own = new Uint8Array(bytes.length);
       own.set(bytes);
       inflow.push({ bytes: own }, own.length);
       return;
     }
-    this.#arrivals.inOrder(channel, undefined, bytes, (held, next) => {
+    this.#lines.inOrder(channel, undefined, bytes, (held, next) => {
       inflow.push({ bytes: held }, held.length);
       next();
     });
@@ -132,7 +134,7 @@ export class Flows implements ChannelPort {
     ) {
       throw new ProtocolError(`The peer sent more on channel ${channel} than it declared`);
     }
-    this.#arrivals.inOrder(channel, blobs, attachments, (held, next) => {
+    this.#lines.inOrder(channel, blobs, attachments, (held, next) => {
       const push = (items: unknown) => {
         // Holes cost nothing to send: they are no items.
         if (!Array.isArray(items) || items.length > size) {
@@ -144,7 +146,6 @@ export class Flows implements ChannelPort {
       if (form !== 1) return push(items);
       new Incoming(this.#border, held).take(
         items,
-        false,
         (items) => this.#border.guard(() => push(items)),
         (error) => {
           inflow.fail(error);
@@ -158,7 +159,7 @@ export class Flows implements ChannelPort {
   onEnd(message: EndMessage, attachments: Uint8Array): void {
     const [, number, failed, value, form] = message;
     const channel = -integer(number);
-    this.#arrivals.inOrder(channel, undefined, attachments, (held, next) => {
+    this.#lines.inOrder(channel, undefined, attachments, (held, next) => {
       const inflow = this.#inflow(channel);
       const push = (failed: boolean, value: unknown) => {
         inflow.push({ failed, value }, 0);
@@ -167,9 +168,9 @@ export class Flows implements ChannelPort {
       if (form !== 1) return push(failed === 1, value);
       new Incoming(this.#border, held).take(
         value,
-        failed === 1,
         (value) => this.#border.guard(() => push(failed === 1, value)),
         (error) => this.#border.guard(() => push(true, error)),
+        failed === 1 ? thrown : undefined,
       );
     });
   }
@@ -195,7 +196,7 @@ export class Flows implements ChannelPort {
     if (!outflow) throw new ProtocolError(`The peer stopped channel ${channel}, which is none`);
     if (form !== 1) return outflow.stop(early === 1, reason);
     const stop = (reason: unknown) => this.#border.guard(() => outflow.stop(early === 1, reason));
-    new Incoming(this.#border, attachments).take(reason, false, stop, stop);
+    new Incoming(this.#border, attachments).take(reason, stop, stop);
   }
 
   // ---- out
@@ -261,5 +262,6 @@ export class Flows implements ChannelPort {
     for (const outflow of [...this.#outflows.values()]) outflow.lose(reason);
     this.#inflows.clear();
     this.#outflows.clear();
+    this.#lines.clear();
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { CallState } from "./answers.ts";
-import { addLocalStack, RemoteError } from "./errors.ts";
+import { addLocalStack, RemoteError } from "./remote_error.ts";
 import type { LateMessage } from "./frame.ts";
 
 /** A call that this side made. Its value is fetched only if somebody wants it. */

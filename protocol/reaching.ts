@@ -20,16 +20,36 @@ import { ProtocolError, UncrossableError } from "./errors.ts";
 import { type FlowHost, Flows } from "./flows.ts";
 import { Imports } from "./imports.ts";
 import type { Limits } from "./limits.ts";
-import { type How, type Message, Op, type Path } from "./messages.ts";
+import { How, type Message, Op, type Path } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Base, stubInfo } from "./proxy.ts";
 import type { Question, Result } from "./questions.ts";
-import type { Session } from "./session.ts";
+import type { Session, SessionOptions } from "./session.ts";
 import { describe } from "./text.ts";
 import { encode, type Encoded } from "./values.ts";
 
 /** So many references to be given back do not wait for the next tick. */
 const RELEASES = 10_000;
+
+/** Live numbers of a session. */
+export interface SessionStats {
+  /** Bytes sent to the peer. */
+  readonly bytesSent: number;
+  /** Bytes that came from the peer. */
+  readonly bytesReceived: number;
+  /** Frames sent. */
+  readonly framesSent: number;
+  /** Frames that came. */
+  readonly framesReceived: number;
+  /** Answers that this side asked for and waited on. */
+  readonly roundTrips: number;
+  /** Calls of this side that wait for an answer. */
+  readonly pending: number;
+  /** Objects of this side that the peer holds. */
+  readonly localRefs: number;
+  /** Objects of the peer that this side holds. */
+  readonly remoteRefs: number;
+}
 
 /** Calls of this side, the peer's objects, and channels. */
 export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorder {
@@ -40,18 +60,42 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
   /** How many promises of the peer's are being waited for. */
   awaited = 0;
   readonly #session: Session;
+  readonly #outbox: Outbox;
+  readonly #lacked: SessionOptions["rest"];
+  #sentRest = false;
   readonly #toRelease = new Map<number, number>();
   readonly #pings = new Map<number, () => void>();
   #lastPing = 0;
   #calledSinceHeard = false;
 
   /** Nothing was asked yet. */
-  constructor(session: Session, outbox: Outbox, arrivals: Arrivals) {
+  constructor(
+    session: Session,
+    outbox: Outbox,
+    arrivals: Arrivals,
+    lacked: SessionOptions["rest"],
+  ) {
     this.#session = session;
+    this.#outbox = outbox;
+    this.#lacked = lacked;
     this.imports = new Imports(session.limits.references, (id, n) => this.releaseLater(-id, n));
     this.asking = new Asking(this, session, outbox, arrivals);
     this.flows = new Flows(this, session, outbox, arrivals);
     this.caller = new SessionCaller(this, {});
+  }
+
+  /** Live numbers. */
+  get stats(): SessionStats {
+    return {
+      bytesSent: this.#outbox.sent.bytes,
+      bytesReceived: this.#session.received.bytes,
+      framesSent: this.#outbox.sent.frames,
+      framesReceived: this.#session.received.frames,
+      roundTrips: this.asking.roundTrips,
+      pending: this.asking.pending,
+      localRefs: this.#session.exports.size,
+      remoteRefs: this.imports.size,
+    };
   }
 
   /** May the peer be silent because it works? Calls wait for it, or were sent since it was last heard. */
@@ -91,6 +135,13 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
     });
   }
 
+  /** Sends the peer what it lacks of itself, if that was not done. */
+  sendRest(): void {
+    if (!this.#lacked || this.#sentRest) return;
+    this.#sentRest = true;
+    this.#session.add(`[${Op.rest},${this.#lacked.map((part) => JSON.stringify(part)).join()}]`);
+  }
+
   // ---- messages in
 
   /** Messages that only this half has a use for; says whether this was one. */
@@ -111,6 +162,11 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
         return true;
       case Op.stop:
         this.flows.onStop(message, attachments);
+        return true;
+      case Op.need:
+        if (!this.#lacked) throw new ProtocolError("The peer asked for what it does not lack");
+        // It may be on its way already.
+        this.sendRest();
         return true;
       case Op.pong: {
         const number = count(message[1]);
@@ -141,6 +197,8 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
     wanted: boolean,
   ): Result {
     this.#calledSinceHeard = true;
+    // Else the peer would have to ask for it.
+    if (how === How.iterate) this.sendRest();
     return this.asking.call(base, path, how, args, options, wanted);
   }
 
@@ -206,7 +264,7 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
 
   newChannel(): number {
     // Whoever is told of a channel needs this half too.
-    this.#session.sendRest();
+    this.sendRest();
     return this.#session.newChannel();
   }
 

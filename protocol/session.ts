@@ -18,21 +18,22 @@ import { type ArrivalHost, Arrivals } from "./arrivals.ts";
 import type { AskingBorder } from "./asking.ts";
 import { ChannelNumbers } from "./blobs.ts";
 import type { SessionCaller } from "./caller.ts";
-import { count, integer, string } from "./checks.ts";
+import { count, integer, malformed, string } from "./checks.ts";
 import { Incoming } from "./crossing.ts";
 import { ConnectionClosedError, ConnectionLostError, ProtocolError } from "./errors.ts";
 import { Exports } from "./exports.ts";
 import type { FlowBorder } from "./flows.ts";
 import { type AttachedMark, FrameReader, type FrameSink, HEAD } from "./frame.ts";
-import { type Limits, resolveLimits } from "./limits.ts";
+import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { type Message, Op, type OutputMessage, type Path } from "./messages.ts";
 import { Outbox, type Send } from "./outbox.ts";
-import { Reaching } from "./reaching.ts";
+import { Reaching, type SessionStats } from "./reaching.ts";
 import { printable, shorten } from "./text.ts";
 import { parse } from "./values.ts";
 
 export type { CallContext } from "./answering.ts";
 export type { CallOptions } from "./caller.ts";
+export type { SessionStats } from "./reaching.ts";
 
 /** What a session is made of. */
 export interface SessionOptions {
@@ -65,26 +66,6 @@ export interface SessionOptions {
   complete?: (packing: string, text: string) => void | Promise<void>;
 }
 
-/** Live numbers of a session. */
-export interface SessionStats {
-  /** Bytes sent to the peer. */
-  readonly bytesSent: number;
-  /** Bytes that came from the peer. */
-  readonly bytesReceived: number;
-  /** Frames sent. */
-  readonly framesSent: number;
-  /** Frames that came. */
-  readonly framesReceived: number;
-  /** Answers that this side asked for and waited on. */
-  readonly roundTrips: number;
-  /** Calls of this side that wait for an answer. */
-  readonly pending: number;
-  /** Objects of this side that the peer holds. */
-  readonly localRefs: number;
-  /** Objects of the peer that this side holds. */
-  readonly remoteRefs: number;
-}
-
 /** After so many answers, or bytes, without an occasion to acknowledge them, they are acknowledged on their own. */
 const ACKNOWLEDGE = 1000;
 const ACKNOWLEDGE_BYTES = 1 << 20;
@@ -108,12 +89,11 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   #lacking: (() => void)[] | undefined;
   /** What came behind that half while it is being unpacked. */
   #behind: (() => void)[] | undefined;
-  #rest: SessionOptions["rest"];
   #pongs = 0;
   #waits = 0;
   #busy = false;
-  #bytesReceived = 0;
-  #framesReceived = 0;
+  /** What came so far. */
+  readonly received = { bytes: 0, frames: 0 };
   /** Answers, and bytes, that had come when something was last sent. */
   #acknowledged = 0;
   #acknowledgedBytes = 0;
@@ -126,14 +106,13 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
     this.access = options.access;
     this.root = options.root;
     this.context = options.context;
-    this.limits = resolveLimits(options.limits);
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#reader = new FrameReader(this, this.limits.frameBytes);
     this.channels = new ChannelNumbers(this.limits);
-    this.#rest = options.rest;
     this.#outbox = new Outbox(
       options.send,
       () => {
-        this.#acknowledgedBytes = this.#bytesReceived;
+        this.#acknowledgedBytes = this.received.bytes;
         return (this.#acknowledged = this.#processed) >>> 0;
       },
       (error) =>
@@ -149,7 +128,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   }
 
   #reach(): void {
-    this.#reaching = new Reaching(this, this.#outbox, this.#arrivals);
+    this.#reaching = new Reaching(this, this.#outbox, this.#arrivals, this.#options.rest);
   }
 
   /** The half that reaches the peer, if it is there. */
@@ -175,18 +154,9 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
     return this.#closeReason;
   }
 
-  /** Live numbers. */
+  /** Live numbers; of a session that reaches its peer. */
   get stats(): SessionStats {
-    return {
-      bytesSent: this.#outbox.sent.bytes,
-      bytesReceived: this.#bytesReceived,
-      framesSent: this.#outbox.sent.frames,
-      framesReceived: this.#framesReceived,
-      roundTrips: this.#reaching?.asking.roundTrips ?? 0,
-      pending: this.#pending,
-      localRefs: this.exports.size,
-      remoteRefs: this.#reaching?.imports.size ?? 0,
-    };
+    return this.#reaching!.stats;
   }
 
   /** Is the outgoing half still writing, or about to? */
@@ -219,7 +189,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   /** Takes in bytes as they come. A peer that breaks the rules ends the session; this does not throw. */
   receive(bytes: Uint8Array): void {
     if (this.#closeReason) return;
-    this.#bytesReceived += bytes.length;
+    this.received.bytes += bytes.length;
     this.#reaching?.heard();
     try {
       this.#reader.push(bytes);
@@ -230,7 +200,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
     const unacknowledged = this.#processed - this.#acknowledged;
     if (
       unacknowledged > ACKNOWLEDGE ||
-      unacknowledged > 0 && this.#bytesReceived - this.#acknowledgedBytes > ACKNOWLEDGE_BYTES
+      unacknowledged > 0 && this.received.bytes - this.#acknowledgedBytes > ACKNOWLEDGE_BYTES
     ) {
       this.#outbox.acknowledge();
     }
@@ -253,24 +223,21 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   close(reason: Error = new ConnectionClosedError()): void {
     if (this.#closeReason) return;
     // The peer is told the reason if it is not simply that this side closes.
-    this.add(
-      reason instanceof ConnectionClosedError
-        ? `[${Op.bye}]`
-        : `[${Op.bye},${JSON.stringify(shorten(reason.message, 1000))}]`,
-    );
+    const told = reason instanceof ConnectionClosedError
+      ? ""
+      : `,${JSON.stringify(shorten(reason.message, 1000))}`;
+    this.add(`[${Op.bye}${told}]`);
     this.#written = this.#outbox.finish();
     this.end(reason);
   }
 
   /** Ends the session because of what the peer did. */
   fail(error: unknown): void {
-    if (this.#closeReason) return;
-    const reason = error instanceof ProtocolError
-      ? error
-      : new ProtocolError("The peer sent something that cannot be handled", { cause: error });
-    this.add(`[${Op.bye},${JSON.stringify(shorten(reason.message, 1000))}]`);
-    this.#written = this.#outbox.finish();
-    this.end(reason);
+    this.close(
+      error instanceof ProtocolError
+        ? error
+        : new ProtocolError("The peer sent something that cannot be handled", { cause: error }),
+    );
   }
 
   /** Runs what may fail with the session, where nobody else would catch it; not after the end. */
@@ -332,14 +299,6 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
 
   // ---- the other half
 
-  /** Sends the peer what it lacks of itself, if that was not done. */
-  sendRest(): void {
-    if (!this.#rest) return;
-    const [packing, text] = this.#rest;
-    this.#rest = undefined;
-    this.add(`[${Op.rest},${JSON.stringify(packing)},${JSON.stringify(text)}]`);
-  }
-
   /** Asks for the reaching half; calls back when it has come. */
   lack(then: () => void): void {
     if (this.#lacking) {
@@ -348,12 +307,6 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
       this.#lacking = [then];
       this.add(`[${Op.need}]`);
     }
-  }
-
-  #onNeed(): void {
-    // It may have been sent while this was on its way.
-    if (!this.#options.rest) throw new ProtocolError("The peer asked for what it does not lack");
-    this.sendRest();
   }
 
   #onRest(packing: string, text: string): void {
@@ -386,10 +339,10 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   /** A frame of messages. Called by the frame reader. */
   messages(text: string, attachments: Uint8Array, acknowledged: number): void {
     if (this.#closeReason) return;
-    this.#framesReceived++;
+    this.received.frames++;
     if (text === "") return this.#dispatchAll([], attachments, acknowledged, 0);
     const messages = parse(text, this.limits.depth);
-    if (!Array.isArray(messages)) throw new ProtocolError("The peer sent a malformed frame");
+    if (!Array.isArray(messages)) throw malformed("frame");
     this.#dispatchAll(messages, attachments, acknowledged, text.length);
   }
 
@@ -429,7 +382,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   }
 
   #dispatch(message: Message, attachments: Uint8Array, frameText: number): void {
-    if (!Array.isArray(message)) throw new ProtocolError("The peer sent a malformed message");
+    if (!Array.isArray(message)) throw malformed("message");
     switch (message[0]) {
       case Op.call:
       case Op.callAndPull:
@@ -465,7 +418,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
       case Op.hello: {
         const settings: unknown = message[1];
         if (typeof settings !== "object" || settings === null) {
-          throw new ProtocolError("The peer sent a malformed greeting");
+          throw malformed("greeting");
         }
         this.#options.onHello?.(settings as Record<string, unknown>);
         return;
@@ -480,8 +433,6 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
           ),
         );
       }
-      case Op.need:
-        return this.#onNeed();
       case Op.rest:
         return this.#onRest(string(message[1]), string(message[2]));
     }
@@ -499,12 +450,12 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
     if (form !== 1) return then(reason);
     let now = true;
     const go = (reason: unknown) => now ? then(reason) : this.guard(() => then(reason));
-    new Incoming(this, attachments).take(reason, false, go, go);
+    new Incoming(this, attachments).take(reason, go, go);
     now = false;
   }
 
   #onRelease(counts: unknown): void {
-    if (!Array.isArray(counts)) throw new ProtocolError("The peer sent a malformed release");
+    if (!Array.isArray(counts)) throw malformed("release");
     this.#arrivals.whenSettled(() => {
       for (let i = 0; i < counts.length; i += 2) {
         const id = integer(counts[i]);
@@ -518,7 +469,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
   #onOutput(message: OutputMessage, attachments: Uint8Array): void {
     const [, descriptor, offset, length] = message;
     const end = count(offset) + count(length);
-    if (end > attachments.length) throw new ProtocolError("The peer sent malformed output");
+    if (end > attachments.length) throw malformed("output");
     this.#options.onOutput?.(descriptor === 2 ? 2 : 1, attachments.subarray(offset, end));
   }
 

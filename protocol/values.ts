@@ -30,11 +30,11 @@
 
 import { count, integer, utf8Text } from "./checks.ts";
 import { ProtocolError } from "./errors.ts";
-import { Decoder, type Importer } from "./values_decoder.ts";
+import { Decoder, type Importer, type MakeError } from "./values_decoder.ts";
 import { Encoder, type Exporter } from "./values_encoder.ts";
 import { LONG_STRING } from "./values_kinds.ts";
 
-export { type Importer, NULL_IMPORTER, Pending } from "./values_decoder.ts";
+export { type Importer, type MakeError, NULL_IMPORTER, Pending } from "./values_decoder.ts";
 export { type Exporter, NULL_EXPORTER } from "./values_encoder.ts";
 
 /** JSON text, and whether it is tagged. */
@@ -100,15 +100,15 @@ export function decode(
   form: unknown,
   importer: Importer,
   depth: number,
-  thrown = false,
+  makeError?: MakeError,
 ): unknown {
   if (form !== 1) return value;
   if (Array.isArray(value) && value[0] === "J") {
     const text = utf8Text(importer.bytes(integer(value[1]), count(value[2])));
     const inner = parse(text, depth);
-    return value[3] === 1 ? new Decoder(importer, depth, thrown).decode(inner) : inner;
+    return value[3] === 1 ? new Decoder(importer, depth, makeError).decode(inner) : inner;
   }
-  return new Decoder(importer, depth, thrown).decode(value);
+  return new Decoder(importer, depth, makeError).decode(value);
 }
 
 /** Parses JSON text that came from the peer; refuses what is nested too deep before it is parsed. */

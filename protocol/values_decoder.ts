@@ -7,7 +7,7 @@
  */
 
 import { count, finite, integer, malformed, string, utf8Text } from "./checks.ts";
-import { type ErrorParts, NOT_PROPERTIES, ProtocolError, RemoteError } from "./errors.ts";
+import { type ErrorParts, NOT_PROPERTIES, ProtocolError } from "./errors.ts";
 import { printable } from "./text.ts";
 import { NEW_VIEWS, VIEWS, WELL_KNOWN_SYMBOLS } from "./values_kinds.ts";
 
@@ -20,6 +20,9 @@ export interface Importer {
   /** A value that the peer may send, but that this interpreter cannot make: what stands in its place. */
   refuse(reason: Error): unknown;
 }
+
+/** Makes an error of its parts: cause and errors follow. */
+export type MakeError = (parts: ErrorParts) => Error;
 
 /** A value that is not there yet. The decoder says where it goes. */
 export class Pending {
@@ -56,14 +59,14 @@ const ERRORS: Record<string, new (message: string) => Error> = Object.assign(Obj
 export class Decoder {
   readonly #importer: Importer;
   readonly #limit: number;
-  readonly #thrown: boolean;
+  readonly #makeError: MakeError;
   readonly #objects: unknown[] = [];
   #depth = 0;
 
-  constructor(importer: Importer, limit: number, thrown: boolean) {
+  constructor(importer: Importer, limit: number, makeError: MakeError = plainError) {
     this.#importer = importer;
     this.#limit = limit;
-    this.#thrown = thrown;
+    this.#makeError = makeError;
   }
 
   /** Decodes an item; one that is not there yet is put in its place later. */
@@ -277,7 +280,7 @@ export class Decoder {
       properties: fields,
     };
     const cause = Array.isArray(tag[5]) ? tag[5] : undefined;
-    const error = this.#thrown ? new RemoteError(parts) : plainError(parts);
+    const error = this.#makeError(parts);
     this.#objects[slot] = error;
     const part = (key: string, value: unknown) => {
       const place = (value: unknown) => hidden(error, key, value);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type ErrorParts, NOT_PROPERTIES, RemoteError, UncrossableError } from "./errors.ts";
+import { type ErrorParts, NOT_PROPERTIES, UncrossableError } from "./errors.ts";
 import { describe } from "./text.ts";
 import { LONG_STRING, WELL_KNOWN_SYMBOLS } from "./values_kinds.ts";
 
@@ -280,17 +280,13 @@ function errorParts(error: Error): ErrorParts {
     stack: text("stack"),
     properties: {},
   };
-  if (error instanceof RemoteError) {
-    parts.type = error.type;
-    parts.stack = text("stack");
-  } else {
-    const name = read("name");
-    parts.type = typeof name === "string" ? name : "Error";
-    if (parts.type === "Error") {
-      const constructor = read("constructor");
-      const own = contents(() => (constructor as { name?: unknown } | undefined)?.name);
-      if (typeof own === "string" && own !== "") parts.type = own;
-    }
+  const name = read("name");
+  if (typeof name === "string") parts.type = name;
+  // One that came from another side is not of the class that it is here.
+  if (parts.type === "Error" && !contents(() => Object.hasOwn(error, "remoteStack"))) {
+    const constructor = read("constructor");
+    const own = contents(() => (constructor as { name?: unknown } | undefined)?.name);
+    if (typeof own === "string" && own !== "") parts.type = own;
   }
   for (const key of contents(() => Object.keys(error)) ?? []) {
     const value = read(key);

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { FrameWriter } from "../protocol/frame.ts";
+import { Op } from "../protocol/messages.ts";
 import { printable, shorten } from "../protocol/text.ts";
 import type { Runtime, StartOptions } from "./runtimes.ts";
 
@@ -137,6 +139,30 @@ export function agentBytes(runtime: Runtime, compress: boolean): Uint8Array {
   const bytes = new Uint8Array(head.length + code.length);
   bytes.set(new TextEncoder().encode(head));
   bytes.set(code, head.length);
+  return bytes;
+}
+
+/** What the agent lacks of itself until it is needed: how it is packed, and its text; nothing if it lacks nothing. */
+export function agentRest(
+  { rest, packedRest, packing }: Runtime,
+  compress: boolean,
+): readonly [packing: string, text: string] | undefined {
+  if (rest === undefined || packedRest === undefined) return undefined;
+  return compress ? [packing, packedRest] : ["p", rest];
+}
+
+/** The bytes that bring in the whole agent, as it is: for a client that does not know which agent it is. */
+export function wholeAgentBytes(runtime: Runtime): Uint8Array {
+  const first = agentBytes(runtime, false);
+  const rest = agentRest(runtime, false);
+  if (!rest) return first;
+  const writer = new FrameWriter();
+  const message = JSON.stringify([Op.rest, ...rest]);
+  writer.add(message, message.length);
+  const frame = writer.take(0, true);
+  const bytes = new Uint8Array(first.length + frame.length);
+  bytes.set(first);
+  bytes.set(frame, first.length);
   return bytes;
 }
 

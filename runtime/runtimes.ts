@@ -7,7 +7,12 @@
  * @module
  */
 
-import { packed as jsAgentPacked, source as jsAgent } from "./generated/js_agent.ts";
+import {
+  packed as jsAgentPacked,
+  packedRest as jsRestPacked,
+  rest as jsRest,
+  source as jsAgent,
+} from "./generated/js_agent.ts";
 import { packed as pythonAgentPacked, source as pythonAgent } from "./generated/py_agent.ts";
 
 /** The names of the runtimes. */
@@ -63,6 +68,10 @@ export interface Runtime {
   readonly agent: string;
   /** The same, compressed, in base64. */
   readonly packedAgent: string;
+  /** The source of what its agent lacks until it is needed, or nothing. */
+  readonly rest?: string;
+  /** The same, compressed, in base64. */
+  readonly packedRest?: string;
   /** How it is compressed, for the loader: b Brotli, d deflate. */
   readonly packing: "b" | "d";
   /** Does it run several calls at once, so that each call must name the one that it descends from? */
@@ -79,8 +88,8 @@ const JS_LOADER_HEAD = `const take=(read,n)=>{const b=new Uint8Array(n);` +
 const DENO_UNPACKING =
   `const head=text(await read(9));let code=await read(parseInt(head.slice(1),16));` +
   // Older versions know Brotli only as Node does, which takes longer to load.
-  `if(head[0]=="b")try{code=new Uint8Array(await new Response(new Blob([code]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
-  `catch{code=(await import("node:zlib")).brotliDecompressSync(code)}`;
+  `const unpack=async b=>{try{return new Uint8Array(await new Response(new Blob([b]).stream().pipeThrough(new DecompressionStream("brotli"))).arrayBuffer())}` +
+  `catch{return(await import("node:zlib")).brotliDecompressSync(b)}};if(head[0]=="b")code=await unpack(code);`;
 
 /** Takes the agent from descriptor 3, imports it, and hands over what it opened. */
 const DENO_LOADER = JS_LOADER_HEAD +
@@ -92,7 +101,7 @@ const DENO_LOADER = JS_LOADER_HEAD +
   `read=async n=>{while(rest.length<n){if(end)throw Error("The input ended");await new Promise(r=>wake=r)}` +
   `const b=rest.slice(0,n);rest=rest.subarray(n);return b}}` +
   DENO_UNPACKING +
-  `await new Function(text(code))()({file,socket,get rest(){return rest}})`;
+  `await new Function(text(code))()({file,socket,unpack,get rest(){return rest}})`;
 
 /**
  * The same on Windows, where a process gets three descriptors and no more: the protocol takes over the first two, and
@@ -112,7 +121,7 @@ const DENO_WINDOWS_LOADER = JS_LOADER_HEAD +
   `const own={...options,stdin:instead(stdin,"null"),stdout:instead(stdout,2)};super(program,own);` +
   `this.#spawned=()=>new Command(program,{...own,stdout:own.stdout??2})}` +
   `spawn(){return this.#spawned().spawn()}}});` +
-  `await new Function(text(code))()({file,output})`;
+  `await new Function(text(code))()({file,output,unpack})`;
 
 /** The same for Node and Bun. `loaded` is source: what is handed over. */
 const nodeLoader = (descriptor: number, loaded: string) =>
@@ -122,19 +131,19 @@ const nodeLoader = (descriptor: number, loaded: string) =>
   `const once=b=>{for(;;)try{return fs.readSync(${descriptor},b)}catch(e){if(e.code!="EAGAIN")throw e;` +
   `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,1)}};` +
   `const read=n=>take(once,n);const head=text(read(9));let code=read(parseInt(head.slice(1),16));` +
-  `if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
+  `const unpack=async b=>zlib.brotliDecompressSync(b);if(head[0]=="b")code=zlib.brotliDecompressSync(code);` +
   // Code that a module evaluates may use import(), and its stacks do not spell out where it came from.
   `import("data:text/javascript,export const run=s=>eval(s)").then(m=>` +
   `m.run("(()=>{"+text(code)+"\\n})()\\n//# sourceURL=pushy:agent")(${loaded}))`;
 
-const NODE_LOADER = nodeLoader(3, "{}");
+const NODE_LOADER = nodeLoader(3, "{unpack}");
 
 /** On Windows, see Deno's. Node has no means there to keep the programs that it starts from what they inherit. */
 const NODE_WINDOWS_LOADER = `const input=()=>load("stream").Readable.from([]);` +
   nodeLoader(
     0,
     `(Object.defineProperty(process,"stdin",{get:input}),` +
-      `{socket:new(load("net").Socket)({fd:0,writable:false}),descriptor:1})`,
+      `{unpack,socket:new(load("net").Socket)({fd:0,writable:false}),descriptor:1})`,
   );
 
 /** The same. What the working folder has under the name of a module is not imported by the agent. */
@@ -218,6 +227,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       windows: true,
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      rest: jsRest,
+      packedRest: jsRestPacked,
       packing: "b",
     },
     node: {
@@ -232,6 +243,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       windows: true,
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      rest: jsRest,
+      packedRest: jsRestPacked,
       packing: "b",
     },
     bun: {
@@ -242,6 +255,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: jsAgent,
       packedAgent: jsAgentPacked,
+      rest: jsRest,
+      packedRest: jsRestPacked,
       packing: "b",
     },
     python: {

@@ -6,7 +6,7 @@
 
 import { FrameWriter, HEAD } from "../protocol/frame.ts";
 import { Op } from "../protocol/messages.ts";
-import { agentBytes, shortCommand, type Start, startOf } from "../runtime/bootstrap.ts";
+import { shortCommand, type Start, startOf, wholeAgentBytes } from "../runtime/bootstrap.ts";
 import { type Permissions, type RuntimeName, runtimeOf } from "../runtime/runtimes.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
 import { Popen } from "../transport/local.ts";
@@ -35,7 +35,7 @@ export function isolateInterpreters(options: IsolatedOptions): Interpreter {
     cache: true,
     platform: Deno.build.os === "windows" ? "windows" : "unix",
   });
-  const agent = agentBytes(runtime, false);
+  const agent = wholeAgentBytes(runtime);
   return {
     serve: (channel) => new Passage(channel, start, agent, options),
     close() {},

@@ -130,7 +130,7 @@ class Client implements Served {
     this.over = new Promise((resolve) => this.#settle = resolve);
     this.#session = new Session({
       access: open,
-      root: makeRoot(() => this.#settings, this.#files.files),
+      root: makeRoot(() => this.#settings, () => this.#files.files),
       context: calls,
       limits: options.limits,
       send: (bytes) => {

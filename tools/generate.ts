@@ -5,32 +5,105 @@
  */
 
 import { brotliCompressSync, constants, deflateRawSync } from "node:zlib";
+import { minify } from "terser";
 import { minifyPython } from "./minify_python.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname);
 
-async function bundle(entry: string): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "bundle",
-      "--minify",
-      "--format=esm",
-      "--platform=deno",
-      "--no-config",
-      "--quiet",
-      entry,
-    ],
-    cwd: root,
-  }).output();
-  if (code !== 0) throw new Error(`Cannot bundle ${entry}: ${new TextDecoder().decode(stderr)}`);
+/** Runs Deno in the project's folder; gives what it writes. */
+async function deno(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: root })
+    .output();
+  if (code !== 0) {
+    throw new Error(`deno ${args.join(" ")} failed: ${new TextDecoder().decode(stderr)}`);
+  }
   return new TextDecoder().decode(stdout).trim();
 }
 
-/** The agent as the body of a function: Deno takes 10 ms less to start that than a module. */
-function bodyOf(module: string): string {
-  const exported = /export\s*\{\s*([\w$]+) as start\s*\};?\s*$/.exec(module);
-  if (!exported) throw new Error("Cannot embed the agent: it must export start, and nothing else");
-  return `${module.slice(0, exported.index)}return ${exported[1]}\n//# sourceURL=pushy:agent`;
+function bundle(entry: string, ...flags: string[]): Promise<string> {
+  return deno(
+    "bundle",
+    "--format=esm",
+    "--platform=deno",
+    "--no-config",
+    "--quiet",
+    ...flags,
+    entry,
+  );
+}
+
+const AGENT = "runtime/js/agent.ts";
+/** What leads to the rest of the JavaScript agent, and what the first part uses of it. */
+const LATE: Record<string, string> = {
+  "protocol/reaching.ts": "Reaching",
+  "runtime/js/files.ts": "makeFiles",
+};
+
+/** The modules that a module needs, itself included, as far as the ones of {@linkcode LATE} are not needed for it. */
+async function needed(entry: string): Promise<Set<string>> {
+  type Dependency = { code?: { specifier?: string } };
+  type Graph = { modules: { specifier: string; dependencies?: Dependency[] }[] };
+  const { modules } = JSON.parse(await deno("info", "--json", "--no-config", entry)) as Graph;
+  const nameOf = (specifier: string) =>
+    decodeURIComponent(new URL(specifier).pathname).slice(root.length);
+  const graph = new Map(modules.map(({ specifier, dependencies = [] }) => [
+    nameOf(specifier),
+    dependencies.flatMap(({ code }) =>
+      code?.specifier?.startsWith("file:") ? nameOf(code.specifier) : []
+    ),
+  ]));
+  const found = new Set<string>();
+  const visit = (name: string) => {
+    if (found.has(name) || Object.hasOwn(LATE, name)) return;
+    found.add(name);
+    graph.get(name)?.forEach(visit);
+  };
+  visit(entry);
+  return found;
+}
+
+/**
+ * The agent in two parts. The first is the body of a function: Deno takes 10 ms less to start that than a module. The rest is
+ * evaluated inside that function, where it finds what the first part declares; both are made shorter as one text, so that
+ * they agree on the names.
+ */
+async function javaScriptAgent(): Promise<{ source: string; rest: string }> {
+  const first = await needed(AGENT);
+  const parts = (await bundle(AGENT)).split(/^\/\/ (?=(?:protocol|runtime)\/\S+\.ts$)/m);
+  const early: string[] = [];
+  const late: string[] = [];
+  for (const part of parts.slice(1)) {
+    const name = part.slice(0, part.indexOf("\n"));
+    (first.has(name) ? early : late).push(part.slice(name.length));
+  }
+  const [program, exported] = early.join("").split(/^export \{$/m);
+  const start = /^\s*start\n\};$/.test(exported ?? "");
+  if (parts[0]!.trim() || !start) {
+    throw new Error("Cannot embed the agent: it must export start, and nothing else");
+  }
+  const declared = Object.values(LATE);
+  const rest = declared.reduce((text, name) => {
+    const known = text.replace(`var ${name} = `, `${name} = `)
+      .replace(`function ${name}(`, `${name} = function(`);
+    if (known === text) throw new Error(`Cannot embed the agent: ${name} is declared in a new way`);
+    return known;
+  }, late.join(""));
+  const { code = "" } = await minify(
+    `var ${declared.join()};\n${program}\nPUSHY_START(start);\nPUSHY_REST(() => {${rest}});\n`,
+    {
+      module: true,
+      compress: { passes: 3, ecma: 2022, keep_fargs: false, pure_getters: true },
+      mangle: { toplevel: true },
+    },
+  );
+  const cut = /^(.*?)[,;]?PUSHY_START\((.*)\)[,;]PUSHY_REST\((.*)\);?$/s.exec(code);
+  if (!cut) throw new Error("Cannot embed the agent: its parts are not where they should be");
+  const [, body, started, later] = cut;
+  // Without names of its own, which could stand in front of the ones that the rest is looking for.
+  const evaluate = "function PUSHY_EVALUATE(){eval(arguments[0])}";
+  const source = `${body};${evaluate}return ${started}`;
+  const named = (text: string) => `${text}\n//# sourceURL=pushy:agent`;
+  return { source: named(source), rest: named(`(${later})()`) };
 }
 
 function brotli(source: Uint8Array): Uint8Array {
@@ -44,14 +117,22 @@ function deflate(source: Uint8Array): Uint8Array {
   return deflateRawSync(source, { level: 9 });
 }
 
-function moduleOf(what: string, source: string, pack: (source: Uint8Array) => Uint8Array): string {
-  return `// Generated by \`deno task generate\`. Do not edit.\n// deno-lint-ignore-file\n` +
-    `// deno-fmt-ignore-file\n\n/** ${what} */\nexport const source: string = ${
-      JSON.stringify(source)
-    };\n` +
-    "\n" +
+function moduleOf(
+  what: string,
+  { source, rest }: { source: string; rest?: string },
+  pack: (source: Uint8Array) => Uint8Array,
+): string {
+  const packed = (text: string) => pack(new TextEncoder().encode(text)).toBase64();
+  const constants = (name: string, text: string, says: string, packedName: string) =>
+    `\n/** ${says} */\nexport const ${name}: string = ${JSON.stringify(text)};\n\n` +
     `/** The same, compressed (${pack.name}), in base64. */\n` +
-    `export const packed: string =\n  "${pack(new TextEncoder().encode(source)).toBase64()}";\n`;
+    `export const ${packedName}: string =\n  "${packed(text)}";\n`;
+  return `// Generated by \`deno task generate\`. Do not edit.\n// deno-lint-ignore-file\n` +
+    `// deno-fmt-ignore-file\n` +
+    constants("source", source, what, "packed") +
+    (rest === undefined
+      ? ""
+      : constants("rest", rest, "What follows when it is first needed.", "packedRest"));
 }
 
 /** Compiling takes Python longer than connecting: what the first result does not need comes as a string. */
@@ -67,13 +148,13 @@ const files: [path: string, make: () => Promise<string>][] = [
     async () =>
       moduleOf(
         "The JavaScript agent: the body of a function that gives its start.",
-        bodyOf(await bundle("runtime/js/agent.ts")),
+        await javaScriptAgent(),
         brotli,
       ),
   ],
   [
     "runtime/generated/py_agent.ts",
-    async () => moduleOf("The Python agent.", await pythonAgent(), deflate),
+    async () => moduleOf("The Python agent.", { source: await pythonAgent() }, deflate),
   ],
 ];
 

@@ -7,25 +7,29 @@
 
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
-import { resolveLimits } from "../../protocol/limits.ts";
 import { Session } from "../../protocol/session.ts";
-import { makeFiles } from "./files.ts";
+import { type Files, makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "./root.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { type Loaded, openWires } from "./wires.ts";
 
+/**
+ * Evaluates the rest of the agent where the names of this part are known: it is put in when the agent is made.
+ */
+declare const PUSHY_EVALUATE: (code: string) => void;
+
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
   const wires = await openWires(loaded);
   let settings: Settings = {};
-  const { files, abandon } = makeFiles();
+  let files: { files: Files; abandon(): void } | undefined;
   let over = false;
   const finish = (clean: boolean) => {
     if (over) return;
     over = true;
-    abandon();
+    files?.abandon();
     if (clean) host.ignoreTermination();
     host.endGroup(clean ? "SIGTERM" : "SIGKILL");
     host.exit(clean ? 0 : 1);
@@ -40,7 +44,8 @@ export async function start(loaded: Loaded): Promise<void> {
   };
   const session = new Session({
     access: open,
-    root: makeRoot(() => settings, files),
+    // Whoever uses them has sent the rest.
+    root: makeRoot(() => settings, () => (files ??= makeFiles()).files),
     context: calls,
     send(bytes) {
       const written = wires.write(bytes);
@@ -52,11 +57,14 @@ export async function start(loaded: Loaded): Promise<void> {
       }
       return written;
     },
+    complete(packing, text) {
+      if (packing === "p") return PUSHY_EVALUATE(text);
+      const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+      return loaded.unpack!(packed).then((code) => PUSHY_EVALUATE(new TextDecoder().decode(code)));
+    },
     onHello(sent) {
       settings = sent as Settings;
-      // What the caller would refuse is refused here, where it is the one call's error.
-      const { frameBytes, valueBytes, depth, streamWindow } = resolveLimits(settings.limits);
-      Object.assign(session.limits, { frameBytes, valueBytes, depth, streamWindow });
+      Object.assign(session.limits, settings.limits);
     },
     onClose(reason) {
       const end = () =>

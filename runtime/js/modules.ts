@@ -8,15 +8,6 @@ import { STEP, type Stepping } from "../../protocol/access.ts";
 import { How } from "../../protocol/messages.ts";
 import { host } from "./host.ts";
 
-/** Modules that every JavaScript runtime of the server side has under these names. */
-const BUILTIN = new Set(
-  ("assert assert/strict async_hooks buffer child_process cluster console constants crypto dgram " +
-    "diagnostics_channel dns dns/promises domain events fs fs/promises http http2 https inspector module net os " +
-    "path path/posix path/win32 perf_hooks process punycode querystring readline readline/promises repl stream " +
-    "stream/consumers stream/promises stream/web string_decoder sys timers timers/promises tls tty url util " +
-    "util/types v8 vm wasi worker_threads zlib").split(" "),
-);
-
 /** Reading a property of it imports the module of that name. */
 export class Modules implements Stepping {
   readonly #loaded = new Map<string, unknown>();
@@ -44,11 +35,9 @@ export async function importModule(name: string, cached: boolean): Promise<unkno
   if (typeof name !== "string" || name === "") {
     throw new TypeError(`Cannot import ${String(name)}: a module has a name`);
   }
-  if (BUILTIN.has(name)) return await import(`node:${name}`);
   if (/^\.{0,2}\//.test(name) || /^[A-Za-z]:[\\/]/.test(name)) {
-    const { pathToFileURL } = await import("node:url");
     const { resolve } = await import("node:path");
-    return await import(pathToFileURL(resolve(name)).href);
+    return await importFile(resolve(name));
   }
   if (host.name === "deno") {
     const fetched = /^(npm|jsr|https?):/.test(name);
@@ -58,12 +47,18 @@ export async function importModule(name: string, cached: boolean): Promise<unkno
           `Connect with { cache: true } to allow that`,
       );
     }
+    // A name alone is that of one of Node's modules, or an error, which Deno words better.
+    if (!name.includes(":")) return await import(`node:${name}`).catch(() => import(name));
     return await import(name);
   }
   if (/^[a-z]+:/.test(name)) return await import(name);
-  // A package is looked for where a script in the working folder would find it.
+  // A package is looked for where a script in the working folder would find it; a module of Node's has no path.
   const { createRequire } = await import("node:module");
-  const { pathToFileURL } = await import("node:url");
   const resolved = createRequire(`${host.cwd()}/`).resolve(name);
-  return await import(pathToFileURL(resolved).href);
+  return await (/^\w:\\|^\//.test(resolved) ? importFile(resolved) : import(resolved));
+}
+
+async function importFile(path: string): Promise<unknown> {
+  const { pathToFileURL } = await import("node:url");
+  return await import(pathToFileURL(path).href);
 }

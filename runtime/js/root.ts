@@ -16,7 +16,7 @@ import { importModule, Modules } from "./modules.ts";
 export interface Settings {
   /** May modules be fetched, and kept in the cache folder? */
   cache?: boolean;
-  /** The client's limits. */
+  /** Those of the client's limits that the agent is to keep to. */
   limits?: Partial<Limits>;
   /** How often what was collected is given back, in milliseconds. */
   gcInterval?: number;
@@ -30,10 +30,11 @@ function scopeOf(variables: Variables): Scope {
 }
 
 /** What the client reaches at target 0. */
-export function makeRoot(settings: () => Settings, files: Files): Record<string, unknown> {
+export function makeRoot(settings: () => Settings, files: () => Files): Record<string, unknown> {
   const importing = (name: string) => importModule(name, settings().cache ?? true);
   const scope = new Scope();
-  return Object.assign(Object.create(null), {
+  return {
+    __proto__: null,
     modules: new Modules(importing),
     globals: globalThis,
     import: importing,
@@ -42,8 +43,10 @@ export function makeRoot(settings: () => Settings, files: Files): Record<string,
     compile: (source: string, names: string[], values: unknown[], within?: Scope) =>
       compile(source, names, values, within),
     scope: (initial?: Record<string, unknown>) => new Scope(initial),
-    files,
-  });
+    get files() {
+      return files();
+    },
+  };
 }
 
 /**

@@ -22,6 +22,8 @@ export interface Loaded {
   socket?: Socket;
   /** What it read too much. */
   rest?: Uint8Array;
+  /** Unpacks what is packed as this agent was: by Brotli. */
+  unpack?(bytes: Uint8Array): Promise<Uint8Array>;
   /** What to write to, under Deno, instead of the descriptor. */
   output?: Output;
   /** The descriptor to write to, under Node, where that is another. */

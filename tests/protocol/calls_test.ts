@@ -7,7 +7,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { ByRef } from "../../protocol/access.ts";
-import { ConnectionLostError, RemoteError } from "../../protocol/errors.ts";
+import { ConnectionLostError } from "../../protocol/errors.ts";
+import { RemoteError } from "../../protocol/remote_error.ts";
 import { How } from "../../protocol/messages.ts";
 import { makeStub, stubInfo } from "../../protocol/proxy.ts";
 import { EMPTY_TABLES, Pair, tables, turn, unhandledDuring } from "./pair.ts";

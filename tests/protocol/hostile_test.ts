@@ -5,8 +5,10 @@
  */
 
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { type Access, closed } from "../../protocol/access.ts";
-import { ConnectionLostError, ProtocolError, RemoteError } from "../../protocol/errors.ts";
+import type { Access } from "../../protocol/access.ts";
+import { closed } from "../../protocol/trust.ts";
+import { ConnectionLostError, ProtocolError } from "../../protocol/errors.ts";
+import { RemoteError } from "../../protocol/remote_error.ts";
 import { How, Op } from "../../protocol/messages.ts";
 import { bytesOf } from "../hostile/agent.mjs";
 import { checkAnswer, FLOODS, OFFENCES, type Order, TRESPASSES } from "../hostile/attempts.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { RemoteError } from "../../protocol/errors.ts";
+import { RemoteError } from "../../protocol/remote_error.ts";
 import { stubInfo } from "../../protocol/proxy.ts";
 import { EMPTY_TABLES, Pair, tables, turn, unhandledDuring } from "./pair.ts";
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { closed, open } from "../../protocol/access.ts";
+import { open } from "../../protocol/access.ts";
+import { closed } from "../../protocol/trust.ts";
 import { ConnectionLostError } from "../../protocol/errors.ts";
 import { makeStub } from "../../protocol/proxy.ts";
 import { Session, type SessionOptions } from "../../protocol/session.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { closed } from "../../protocol/access.ts";
+import { closed } from "../../protocol/trust.ts";
 import { FrameReader, HEAD } from "../../protocol/frame.ts";
 import type { Message } from "../../protocol/messages.ts";
 import { makeStub } from "../../protocol/proxy.ts";

@@ -5,7 +5,8 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { ProtocolError, RemoteError, UncrossableError } from "../../protocol/errors.ts";
+import { ProtocolError, UncrossableError } from "../../protocol/errors.ts";
+import { RemoteError, thrown } from "../../protocol/remote_error.ts";
 import {
   decode,
   encode,
@@ -45,7 +46,7 @@ function toWire(value: unknown, where = "value"): Wire {
 }
 
 /** Decodes what is on the wire. */
-function fromWire({ text, form, attachments }: Wire, thrown = false): unknown {
+function fromWire({ text, form, attachments }: Wire, asThrown = false): unknown {
   const importer: Importer = {
     ...NULL_IMPORTER,
     bytes(position, length) {
@@ -55,7 +56,7 @@ function fromWire({ text, form, attachments }: Wire, thrown = false): unknown {
       return attachments.slice(position, position + length);
     },
   };
-  return decode(parse(text, DEPTH), form, importer, DEPTH, thrown);
+  return decode(parse(text, DEPTH), form, importer, DEPTH, asThrown ? thrown : undefined);
 }
 
 function wireOf(vector: { json: unknown; form: number; attachments: unknown }): Wire {
@@ -266,10 +267,10 @@ Deno.test("errors are taken apart whatever they do", () => {
 
 Deno.test("a thrown error is a RemoteError, its cause too; an error that is only a value is its own kind", () => {
   const error = new TypeError("outer", { cause: new RangeError("inner") });
-  const thrown = fromWire(toWire(error), true) as RemoteError;
-  assertInstanceOf(thrown, RemoteError);
-  assertEquals([thrown.name, thrown.type, thrown.message], ["TypeError", "TypeError", "outer"]);
-  assertInstanceOf(thrown.cause, RemoteError);
+  const arrived = fromWire(toWire(error), true) as RemoteError;
+  assertInstanceOf(arrived, RemoteError);
+  assertEquals([arrived.name, arrived.type, arrived.message], ["TypeError", "TypeError", "outer"]);
+  assertInstanceOf(arrived.cause, RemoteError);
   const value = fromWire(toWire(error)) as Error;
   assertInstanceOf(value, TypeError);
   assertInstanceOf(value.cause, RangeError);
@@ -280,8 +281,8 @@ Deno.test("terminal escapes in errors do not arrive", () => {
   const error = new Error(`a${escape}b`);
   error.name = `N${escape}`;
   error.stack = `s${escape}\r\nt`;
-  for (const thrown of [true, false]) {
-    const arrived = fromWire(toWire(error), thrown) as Error;
+  for (const asThrown of [true, false]) {
+    const arrived = fromWire(toWire(error), asThrown) as Error;
     for (const text of [arrived.name, arrived.message, arrived.stack!]) {
       // deno-lint-ignore no-control-regex
       assert(!/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/.test(text), JSON.stringify(text));
