@@ -62,6 +62,22 @@ async function needed(entry: string): Promise<Set<string>> {
   return found;
 }
 
+/** Modules of the protocol whose classes are shown to users, or whose names are on the wire. */
+const SHOWN = /^protocol\/(?:errors|remote_error|limits|messages)\.ts/;
+
+/** Names that only the protocol's own classes have, and nobody outside knows: of members, in what a bundle writes. */
+function innerNames(parts: readonly string[]): string[] {
+  const isInner = (part: string) => part.startsWith("protocol/") && !SHOWN.test(part);
+  const inner = parts.filter(isInner).join("");
+  const outer = parts.filter((part) => !isInner(part)).join("");
+  const members = inner.matchAll(/^  (?:get |set |async )*([a-z]\w{4,})(?:\(.*\) \{|;| = .*;)$/gm);
+  return [...new Set([...members].map(([, name]) => name!))].filter((name) =>
+    !new RegExp(`\\b${name}\\b`).test(outer) &&
+    // Nor keys and methods of plain objects, which may be an interpreter's to look for, or words in strings.
+    !new RegExp(`\\b${name}:|"${name}"|^ {4,}(?:async )?${name}\\(.*\\) \\{$`, "m").test(inner)
+  ).sort();
+}
+
 /**
  * The agent in two parts. The first is the body of a function: Deno takes 10 ms less to start that than a module. The rest is
  * evaluated inside that function, where it finds what the first part declares; both are made shorter as one text, so that
@@ -93,7 +109,10 @@ async function javaScriptAgent(): Promise<{ source: string; rest: string }> {
     {
       module: true,
       compress: { passes: 3, ecma: 2022, keep_fargs: false, pure_getters: true },
-      mangle: { toplevel: true },
+      mangle: {
+        toplevel: true,
+        properties: { regex: new RegExp(`^(?:${innerNames(parts.slice(1)).join("|")})$`) },
+      },
     },
   );
   const cut = /^(.*?)[,;]?PUSHY_START\((.*)\)[,;]PUSHY_REST\((.*)\);?$/s.exec(code);
