@@ -259,6 +259,8 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
   compile(source: string | AnyFunction, options: CompileOptions = {}): unknown {
     const text = typeof source === "string" ? source : this.#sourceOf(source);
     const { scope } = options;
+    // The agents for JavaScript make functions with the rest of themselves.
+    if (this.#parts.banner.runtime !== "python") this.#parts.session.reaching?.sendRest();
     if (stubInfo(scope)) return this.#call("compile", [text, [], [], scope]);
     const names = Object.keys(scope ?? {});
     return this.#call("compile", [

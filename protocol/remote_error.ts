@@ -79,7 +79,7 @@ export function addLocalStack(error: RemoteError, stack: string | undefined): vo
  * whose files have names.
  */
 const AGENT_FRAME =
-  /pushy:agent|\/(?:protocol\/(?:access|answering|answers|session)|runtime\/js\/(?:evaluate|modules|root))\.ts:\d|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
+  /pushy:agent|\/(?:protocol\/(?:access|answering|answers|session)|runtime\/js\/(?:compile|evaluate|modules|root))\.ts:\d|^\s*(?:at )?[^ ]*(?: \[as \w+\])? ?@?\(?blob:(?:null\/)?[0-9a-f-]{36}:\d/;
 
 /** A place in source that the agent evaluated: V8 names what evaluated it, too. */
 const EVALUATED = /\(eval at .*(?:pushy:agent|blob:).*, (<anonymous>:\d+:\d+)\)/;

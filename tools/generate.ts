@@ -36,6 +36,7 @@ const AGENT = "runtime/js/agent.ts";
 /** What leads to the rest of the JavaScript agent, and what the first part uses of it. */
 const LATE: Record<string, string> = {
   "protocol/reaching.ts": "Reaching",
+  "runtime/js/compile.ts": "compile",
   "runtime/js/files.ts": "makeFiles",
 };
 

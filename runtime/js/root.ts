@@ -7,7 +7,8 @@
 import type { Answer } from "../../protocol/answers.ts";
 import type { Limits } from "../../protocol/limits.ts";
 import type { CallContext } from "../../protocol/session.ts";
-import { compile, Scope } from "./evaluate.ts";
+import { compile } from "./compile.ts";
+import { Scope } from "./evaluate.ts";
 import type { Files } from "./files.ts";
 import { host } from "./host.ts";
 import { importModule, Modules } from "./modules.ts";
