@@ -98,8 +98,8 @@ export function startOf(
  * does not see the end of its input.
  *
  * What started it is the nearest process above it that is not one of those that only pass it on: a login shell that
- * waits does not end with the daemon of SSH. The ids up to there are compared every second. Where they differ, the
- * interpreter has another second to end by itself.
+ * waits does not end with the daemon of SSH. The ids up to there are compared every two seconds: a start of
+ * `sleep` is what that costs. Where they differ, the interpreter has another second to end by itself.
  *
  * The shell holds no descriptor, which a daemon of SSH would wait for, and is in the interpreter's group, which ends it
  * in the usual case. It is the interpreter's child: to be nobody's it would have to be forked twice, for twice the time.
@@ -112,8 +112,8 @@ const WATCH = [
   // c: the ids of those above; g: the last that only passes it on, which leads a group under most daemons.
   "u(){ c=;p=$$;while q $p;case $p:$N in $$:*|*sh|*su|*sudo|*doas)c=$c:$P;g=$p;p=$P;;*)false;;esac;do :;done;}",
   "u;C=$c;G=$g;} 2>/dev/null",
-  '(exec </dev/null >/dev/null 2>&1;trap "" HUP INT;while sleep 1&&kill -0 $$;do u;case $c in $C)n=;;' +
-  "*)[ $n ]&&{ kill -9 $$;kill -9 -$G;kill -9 -$$;};n=1;;esac;done)&",
+  '(exec </dev/null >/dev/null 2>&1;trap "" HUP INT;t=2;while sleep $t&&kill -0 $$;do u;case $c in $C)t=2;;' +
+  "*)[ $t = 1 ]&&{ kill -9 $$;kill -9 -$G;kill -9 -$$;};t=1;;esac;done)&",
 ].join(";");
 
 /** Runs a script in a group of its own, which what a login shell waits for does not have. */

@@ -21,7 +21,7 @@ import {
 const NEEDS = ["sshd", "ssh", "ssh-keygen"];
 const ignore = Deno.build.os !== "linux" || lacking(...NEEDS);
 
-/** How long what is to end may take, in ms: it is looked for every second, and has another. */
+/** How long what is to end may take, in ms: it is looked for every two seconds, and has another. */
 const GRACE = 15_000;
 
 interface Agent {
@@ -227,7 +227,7 @@ Deno.test({
       interpreter: "/usr/bin/python3",
       env: guard.env,
     });
-    assertEquals(await con.eval("__import__('time').sleep(3.5)"), null);
+    assertEquals(await con.eval("__import__('time').sleep(4.5)"), null);
     assert(marked(guard.id).length > 1, "nobody watches over it");
   },
 });
