@@ -45,8 +45,6 @@ async function run(
   const connecting = await connectOptions(target, options);
   await interruptible(async (signal) => {
     await using con = await connect(target, { ...connecting, signal });
-    // An agent is watched over from its first result on: the code may never end, and is not the first.
-    await con.eval("0");
     const running = con.with({ signal });
     try {
       if (options.json) print(jsonOf(await running.eval(source)) + "\n");

@@ -152,10 +152,6 @@ class Prompt {
         stderr: this.#output(2),
       })
     );
-    // An agent is watched over from its first result on: what is typed may never end, and is not the first.
-    con.eval("0").then(() => {}, () => {
-      // The connection is lost, which is told below.
-    });
     this.#language = languageOf(con, isColoured(Deno.stdout));
     const { runtime, version, platform } = con.interpreter;
     note(`${runtime} ${version} on ${platform}, ${this.#target} — Ctrl-D leaves\n`);

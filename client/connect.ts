@@ -228,6 +228,7 @@ class Attempt {
         permissions: options.permissions,
         cache,
         platform: this.#platform,
+        guarded: local,
       });
     }
     const transport = await this.#before(this.#open(module));

@@ -63,9 +63,9 @@ export class BootstrapError extends Error {
   }
 }
 
-/** The command without the loader, which nobody can read. */
+/** The command without the watch and the loader, which nobody can read. */
 export function shortCommand(command: readonly string[]): string {
-  return printable(command.join(" ").replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"));
+  return printable(command.join(" ").replace(WATCH, "").replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"));
 }
 
 /** What starts an interpreter. */
@@ -94,6 +94,33 @@ export function startOf(
 }
 
 /**
+ * Leaves a shell behind that ends the interpreter and its group when what started it is gone: an interpreter that spins
+ * does not see the end of its input.
+ *
+ * What started it is the nearest process above it that is not one of those that only pass it on: a login shell that
+ * waits does not end with the daemon of SSH. The ids up to there are compared every two seconds: a start of
+ * `sleep` is what that costs. Where they differ, the interpreter has another second to end by itself.
+ *
+ * The shell holds no descriptor, which a daemon of SSH would wait for, and is in the interpreter's group, which ends it
+ * in the usual case. It is the interpreter's child: to be nobody's it would have to be forked twice, for twice the time.
+ * No exclamation mark, backslash or line break: the line goes through login shells.
+ */
+const WATCH = [
+  // P and N: a process's parent and name. Builtins do it where /proc is Linux's.
+  "q(){ P=;N=;while read -r k v _;do case $k in Name:)N=$v;;PPid:)P=$v;break;;esac;done</proc/$1/status;}",
+  '{ q $$;[ "$P" ]||q(){ set -- $(ps -o ppid= -o comm= -p $1);P=$1;N=$2;}',
+  // c: the ids of those above; g: the last that only passes it on, which leads a group under most daemons.
+  "u(){ c=;p=$$;while q $p;case $p:$N in $$:*|*sh|*su|*sudo|*doas)c=$c:$P;g=$p;p=$P;;*)false;;esac;do :;done;}",
+  "u;C=$c;G=$g;} 2>/dev/null",
+  '(exec </dev/null >/dev/null 2>&1;trap "" HUP INT;t=2;while sleep $t&&kill -0 $$;do u;case $c in $C)t=2;;' +
+  "*)[ $t = 1 ]&&{ kill -9 $$;kill -9 -$G;kill -9 -$$;};t=1;;esac;done)&",
+].join(";");
+
+/** Runs a script in a group of its own, which what a login shell waits for does not have. */
+const LEAD =
+  'kill -0 -$$ 2>/dev/null||{ command -v setsid >/dev/null&&exec setsid sh -c "$0";};eval "$0"';
+
+/**
  * The argv that starts an interpreter with the protocol on descriptors 3 and 4, an empty input, and
  * whatever it prints on standard error. Words before the interpreter itself (`["sudo", "deno"]`) run it.
  */
@@ -117,12 +144,14 @@ export function startCommand(
     : "";
   const words = [...interpreter.slice(at + 1), ...runtime.args(options)].map(shellWord)
     .join(" ");
-  // What else the shell has open is none of the interpreter's business.
+  // Words before it may run it as another user, whom this side may not end.
+  const watch = options.guarded && wrapper.length === 0 ? "" : WATCH;
   // A standard error that is closed cannot be passed on.
-  const script = `true >&2||exec 2>/dev/null;${search}${env.join("")}exec ${
-    search ? "$i" : shellWord(program)
-  } ${words} 3<&0 4>&1 0</dev/null 1>&2 5>&- 6>&- 7>&- 8>&- 9>&-`;
-  return [...wrapper, "sh", "-c", script];
+  // What else the shell has open is none of the interpreter's business.
+  const script = "true >&2||exec 2>/dev/null;exec 5>&- 6>&- 7>&- 8>&- 9>&-;" +
+    `${watch}${search}${env.join("")}exec ${search ? "$i" : shellWord(program)} ` +
+    `${words} 3<&0 4>&1 0</dev/null 1>&2`;
+  return [...wrapper, "sh", "-c", ...options.guarded ? [] : [LEAD], script];
 }
 
 function shellWord(word: string): string {

@@ -49,6 +49,8 @@ export interface StartOptions {
   cache: boolean;
   /** What it runs on. Default: `"unix"`. */
   platform?: Platform;
+  /** Does this side end it, should the program here die? Otherwise it is watched over where it runs. */
+  guarded?: boolean;
 }
 
 /** One interpreter. */

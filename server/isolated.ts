@@ -34,6 +34,7 @@ export function isolateInterpreters(options: IsolatedOptions): Interpreter {
     permissions: options.permissions,
     cache: true,
     platform: Deno.build.os === "windows" ? "windows" : "unix",
+    guarded: true,
   });
   const agent = wholeAgentBytes(runtime);
   return {

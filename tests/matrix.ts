@@ -304,7 +304,8 @@ export function capability(
       name: `${row.name}: ${name}`,
       ignore: row.requirement.ignore,
       async fn() {
-        await using guard = leakGuard();
+        // What watches over an agent on a host sees within two seconds that it ended abruptly.
+        await using guard = leakGuard({ grace: row.transport === "ssh" ? 5000 : 1000 });
         await using con = await row.connect(guard, options.connect);
         await test(peerOf(row, con, guard));
       },

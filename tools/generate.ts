@@ -71,7 +71,9 @@ function innerNames(parts: readonly string[]): string[] {
   const isInner = (part: string) => part.startsWith("protocol/") && !SHOWN.test(part);
   const inner = parts.filter(isInner).join("");
   const outer = parts.filter((part) => !isInner(part)).join("");
-  const members = inner.matchAll(/^  (?:get |set |async )*([a-z]\w{4,})(?:\(.*\) \{|;| = .*;)$/gm);
+  const members = inner.matchAll(
+    /^ {2}(?:get |set |async )*([a-z]\w{4,})(?:\(.*\) \{|;| = .*;)$/gm,
+  );
   return [...new Set([...members].map(([, name]) => name!))].filter((name) =>
     !new RegExp(`\\b${name}\\b`).test(outer) &&
     // Nor keys and methods of plain objects, which may be an interpreter's to look for, or words in strings.

@@ -9,6 +9,7 @@
 
 import { dirname, join } from "node:path";
 import { ConnectionError } from "./errors.ts";
+import { endWithProgram } from "./orphans.ts";
 import type { BaseTransport, CopyOptions, PopenOptions, TransportStatus } from "./popen.ts";
 
 /** Options of the `local` transport. */
@@ -100,6 +101,7 @@ class LocalTransport implements BaseTransport {
   readonly #child: Deno.ChildProcess;
   readonly #grace: number;
   #exited = false;
+  #released: Promise<void> | undefined;
   #closing: Promise<TransportStatus> | undefined;
 
   constructor(child: Deno.ChildProcess, options: LocalOptions) {
@@ -108,10 +110,12 @@ class LocalTransport implements BaseTransport {
     this.stdin = child.stdin;
     this.stdout = child.stdout;
     this.stderr = child.stderr;
+    const release = endWithProgram(child.pid, "0");
     this.status = child.status.then(({ code, signal }) => {
       this.#exited = true;
       // What the process started and left behind goes with it.
       this.#kill("SIGKILL");
+      this.#released = release();
       return { code: signal ? null : code, signal };
     });
   }
@@ -130,6 +134,7 @@ class LocalTransport implements BaseTransport {
     clearTimeout(timer);
     if (!this.#exited) this.#kill("SIGKILL");
     const status = await this.status;
+    await this.#released;
     for (const stream of [this.stdout, this.stderr]) {
       if (!stream.locked) await stream.cancel().catch(() => {});
     }

@@ -37,11 +37,6 @@ export async function start(loaded: Loaded): Promise<void> {
   const calls = new RunningCall();
   const encoder = new TextEncoder();
   let answered = false;
-  let watched = false;
-  const watch = () => {
-    if (!watched) startWatchdog();
-    watched = true;
-  };
   const session = new Session({
     access: open,
     // Whoever uses them has sent the rest.
@@ -51,8 +46,7 @@ export async function start(loaded: Loaded): Promise<void> {
       const written = wires.write(bytes);
       if (!answered) {
         answered = true;
-        // Not before the first result has left: a first timer costs Deno 5 ms, and a worker more.
-        setTimeout(watch, 50);
+        // Not before the first result has left: a first timer costs Deno 5 ms.
         setInterval(() => session.tick(), settings.gcInterval ?? 5000);
       }
       return written;
@@ -74,14 +68,11 @@ export async function start(loaded: Loaded): Promise<void> {
       setTimeout(end, 500);
     },
   });
+  if (/^win/.test(host.platform)) await startWatchdog();
   await wires.write(encoder.encode(banner()));
   captureOutput((descriptor, bytes) => {
     session.output(descriptor, bytes);
     session.flush();
   });
-  wires.read((bytes) => {
-    // Whatever comes after the first result may never let go of this thread.
-    if (answered) watch();
-    session.receive(bytes);
-  }, () => finish(false));
+  wires.read((bytes) => session.receive(bytes), () => finish(false));
 }

@@ -9,7 +9,7 @@ import { ConnectionClosedError, ConnectionLostError } from "../../mod.ts";
 import { capability, type Row } from "../matrix.ts";
 
 const own = { needs: ["javascript", "own process"] } as const;
-/** A stopped process behind a daemon of SSH stays until it is continued: nothing on this side can end it. */
+/** A stopped process behind a daemon of SSH stays as long as the connection, which other tests share. */
 const stoppable = { ...own, rows: (row: Row) => row.transport !== "ssh" } as const;
 
 const event = (target: EventTarget, name: string) =>

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { assertEquals } from "@std/assert";
 import type { LeakGuard } from "../support/leaks.ts";
 
 /** The package's entry, as a program outside the checkout imports it. */
@@ -13,7 +14,11 @@ export const MOD: string = new URL("../../mod.ts", import.meta.url).href;
 export function startProgram(
   guard: LeakGuard,
   source: string,
-  { flags = ["-A"], env = {} }: { flags?: string[]; env?: Record<string, string> } = {},
+  { flags = ["-A"], env = {}, detached = false }: {
+    flags?: string[];
+    env?: Record<string, string>;
+    detached?: boolean;
+  } = {},
 ): Deno.ChildProcess {
   const path = `${guard.folder}/program_${crypto.randomUUID().slice(0, 8)}.ts`;
   Deno.writeTextFileSync(
@@ -24,6 +29,7 @@ export function startProgram(
     args: ["run", "--quiet", "--no-config", "--no-lock", "--no-check", ...flags, path],
     cwd: guard.folder,
     env: { ...guard.env, ...env },
+    detached,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -43,6 +49,17 @@ async function* split(stream: ReadableStream<Uint8Array>): AsyncIterableIterator
     yield* lines;
   }
   if (rest) yield rest;
+}
+
+/** Waits for a program to say this; one that ends instead is an error with its own words. */
+export async function said(
+  what: string,
+  lines: AsyncIterator<string>,
+  client: Deno.ChildProcess,
+): Promise<void> {
+  const { value, done } = await lines.next();
+  if (done) throw new Error(`The program ended: ${await new Response(client.stderr).text()}`);
+  assertEquals(value, what);
 }
 
 /** What a program wrote and how it ended. */

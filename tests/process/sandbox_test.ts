@@ -68,7 +68,6 @@ Deno.test(
     const client = startProgram(
       guard,
       `const con = await connect("local:", { permissions: {} });
-    await con.eval("1");
     await con.eval("(() => { console.log('ready'); for (;;); })()");`,
     );
     const lines = linesOf(client);

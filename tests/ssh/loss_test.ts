@@ -2,7 +2,6 @@ import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@s
 import { connect, ConnectionLostError } from "../../mod.ts";
 import { ConnectionError } from "../../transport/errors.ts";
 import { Popen } from "../../transport/ssh.ts";
-import { linesOf, startProgram } from "../process/program.ts";
 import { leakGuard, marked } from "../support/leaks.ts";
 import { lacking, reach, startSshd, WAYS } from "./servers.ts";
 import { startSlowProxy } from "./slow_proxy.ts";
@@ -67,32 +66,7 @@ for (const { way, useNative } of WAYS) {
   });
 
   Deno.test({
-    name: `${way}: a killed client leaves nothing on the host, not even an agent that spins`,
-    ignore,
-    fn: async () => {
-      await using server = await startSshd();
-      await using guard = leakGuard({ grace: 8000 });
-      const { address, ...rest } = reach(server);
-      const options = { ...rest, useNative, interpreter: Deno.execPath(), env: guard.env };
-      const client = startProgram(
-        guard,
-        `const con = await connect("ssh:${address}", ${JSON.stringify(options)});
-        await con.eval("1");
-        console.log(con.interpreter.pid);
-        await con.eval("(() => { for (;;); })()");`,
-      );
-      const lines = linesOf(client);
-      const pid = Number((await lines.next()).value);
-      assert(marked(guard.id).includes(pid), "the agent carries the test's mark");
-      client.kill("SIGKILL");
-      await client.status;
-      await lines.return!();
-      await client.stderr.cancel();
-    },
-  });
-
-  Deno.test({
-    name: `${way}: close returns for an agent that is stopped, says so, and it goes once continued`,
+    name: `${way}: close returns for an agent that is stopped, says so, and it goes all the same`,
     ignore,
     fn: async () => {
       await using server = await startSshd();
@@ -114,9 +88,8 @@ for (const { way, useNative } of WAYS) {
       assertEquals(reason.code, "ECHANNEL");
       assertStringIncludes(reason.message, "not known");
       assertStringIncludes(reason.hint!, "continued");
-      assertEquals(marked(guard.id), [pid]);
+      assert(marked(guard.id).includes(pid));
       // That it goes now, the guard sees.
-      Deno.kill(pid, "SIGCONT");
     },
   });
 

@@ -8,10 +8,10 @@
  */
 
 import type { ConnectionError } from "../errors.ts";
+import { endWithProgram } from "../orphans.ts";
 import type { BaseTransport, CopyOptions, TransportStatus } from "../popen.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import type { LendingChannel } from "./sftp_client.ts";
-import { endWithProgram } from "./orphans.ts";
 import { StderrTail } from "./stderr_tail.ts";
 import { endsWithin } from "./waiting.ts";
 
@@ -84,7 +84,7 @@ export class ClientProcess implements BaseTransport {
       // Ctrl-C on the terminal is for this program, which may have more to say over the link.
       detached: Deno.build.os !== "windows",
     }).spawn();
-    this.#release = endWithProgram(this.#child.pid);
+    this.#release = endWithProgram(this.#child.pid, "TERM");
     // Deno's pipes are byte streams, which its types do not say.
     this.#reader = this.#child.stdout.getReader({ mode: "byob" });
     this.#writer = this.#child.stdin.getWriter();

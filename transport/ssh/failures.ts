@@ -179,8 +179,9 @@ export const UNKNOWN_END = {
   stage: "session",
   code: "ECHANNEL",
   hint:
-    "It may still be there: a process that ignores the end of its input runs on, and one that is " +
-    "stopped goes once it is continued. Nothing on this side can end it.",
+    "It may still be there. An interpreter goes a few seconds after the connection to the host, " +
+    "which others may share; any other command that ignores the end of its input runs on, and one " +
+    "that is stopped goes once it is continued. Nothing on this side can end it.",
 };
 
 /** The words for that. */
