@@ -284,6 +284,8 @@ class Attempt {
       limits: { frameBytes, valueBytes, depth, streamWindow },
       gcInterval: parts.gcInterval,
     });
+    // An agent that spins is ended there by a part of the rest.
+    if (this.#platform === "windows") session.reaching?.sendRest();
     const reader = new BannerReader();
     parts.banner = await this.#before(this.#awaitBanner(source, reader, following.done));
     if (!starts) this.#checkRuntime(parts.banner);

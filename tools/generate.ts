@@ -38,6 +38,7 @@ const LATE: Record<string, string> = {
   "protocol/reaching.ts": "Reaching",
   "runtime/js/compile.ts": "compile",
   "runtime/js/files.ts": "makeFiles",
+  "runtime/js/watchdog.ts": "startWatchdog",
 };
 
 /** The modules that a module needs, itself included, as far as the ones of {@linkcode LATE} are not needed for it. */
@@ -103,7 +104,7 @@ async function javaScriptAgent(): Promise<{ source: string; rest: string }> {
   const declared = Object.values(LATE);
   const rest = declared.reduce((text, name) => {
     const known = text.replace(`var ${name} = `, `${name} = `)
-      .replace(`function ${name}(`, `${name} = function(`);
+      .replace(new RegExp(`(async )?function ${name}\\(`), `${name} = $1function(`);
     if (known === text) throw new Error(`Cannot embed the agent: ${name} is declared in a new way`);
     return known;
   }, late.join(""));

@@ -52,9 +52,14 @@ export async function start(loaded: Loaded): Promise<void> {
       return written;
     },
     complete(packing, text) {
-      if (packing === "p") return PUSHY_EVALUATE(text);
+      const take = (code: string) => {
+        PUSHY_EVALUATE(code);
+        // There the client sends it at once.
+        return /^win/.test(host.platform) ? startWatchdog() : undefined;
+      };
+      if (packing === "p") return take(text);
       const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      return loaded.unpack!(packed).then((code) => PUSHY_EVALUATE(new TextDecoder().decode(code)));
+      return loaded.unpack!(packed).then((code) => take(new TextDecoder().decode(code)));
     },
     onHello(sent) {
       settings = sent as Settings;
@@ -68,7 +73,6 @@ export async function start(loaded: Loaded): Promise<void> {
       setTimeout(end, 500);
     },
   });
-  if (/^win/.test(host.platform)) await startWatchdog();
   await wires.write(encoder.encode(banner()));
   captureOutput((descriptor, bytes) => {
     session.output(descriptor, bytes);
