@@ -385,15 +385,15 @@ class Attempt {
     });
     const what = `Cannot connect to "${this.#target}": `;
     for (;;) {
-      let bytes: Uint8Array | null;
+      let length: number | null;
       try {
-        bytes = await source.read();
+        length = await source.read();
       } catch {
-        bytes = null;
+        length = null;
       }
-      if (bytes === null) break;
+      if (length === null) break;
       try {
-        if (reader.push(bytes)) return reader.banner!;
+        if (reader.push(source.buffer.subarray(0, length))) return reader.banner!;
       } catch (cause) {
         throw new BootstrapError(what + (cause as Error).message, {
           ...details(),
@@ -474,9 +474,9 @@ class Attempt {
 function traceSource(source: Source, tracer: Tracer): void {
   const read = source.read.bind(source);
   source.read = async () => {
-    const bytes = await read();
-    if (bytes) tracer.frames("received", bytes);
-    return bytes;
+    const length = await read();
+    if (length !== null) tracer.frames("received", source.buffer.subarray(0, length));
+    return length;
   };
 }
 

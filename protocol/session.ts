@@ -186,13 +186,15 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
 
   // ---- the life of a session
 
-  /** Takes in bytes as they come. A peer that breaks the rules ends the session; this does not throw. */
-  receive(bytes: Uint8Array): void {
+  /**
+   * Takes in the first `length` bytes of what came. A peer that breaks the rules ends the session; this does not throw.
+   */
+  receive(bytes: Uint8Array, length: number = bytes.length): void {
     if (this.#closeReason) return;
-    this.received.bytes += bytes.length;
+    this.received.bytes += length;
     this.#reaching?.heard();
     try {
-      this.#reader.push(bytes);
+      this.#reader.push(bytes, length);
     } catch (error) {
       this.fail(error);
       return;
@@ -338,12 +340,16 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
 
   /** A frame of messages. Called by the frame reader. */
   messages(text: string, attachments: Uint8Array, acknowledged: number): void {
+    const messages = text === "" ? [] : parse(text, this.limits.depth);
+    this.parsed(messages, text.length, attachments, acknowledged);
+  }
+
+  /** The same, read. Called by the frame reader, too. */
+  parsed(messages: unknown, size: number, attachments: Uint8Array, acknowledged: number): void {
     if (this.#closeReason) return;
     this.received.frames++;
-    if (text === "") return this.#dispatchAll([], attachments, acknowledged, 0);
-    const messages = parse(text, this.limits.depth);
     if (!Array.isArray(messages)) throw malformed("frame");
-    this.#dispatchAll(messages, attachments, acknowledged, text.length);
+    this.#dispatchAll(messages, attachments, acknowledged, size);
   }
 
   #dispatchAll(

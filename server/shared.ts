@@ -180,7 +180,7 @@ class Client implements Served {
         if (length === null) break;
         this.#heard = true;
         this.#asked = false;
-        session.receive(buffer.subarray(0, length));
+        session.receive(buffer, length);
         if (session.closeReason) return;
         if (session.waitingBytes > MOST_WAITING) await this.#drain();
         if (session.closeReason) return;
