@@ -8,6 +8,7 @@ import { closed } from "../protocol/trust.ts";
 
 import { resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
+import { parseShort } from "../protocol/short_json.ts";
 import {
   agentBytes,
   agentRest,
@@ -249,6 +250,7 @@ class Attempt {
     const context = late ?? (this.#runtime.threads ? await this.#before(callContext()) : undefined);
     const session: Session = new Session({
       access: closed,
+      parseShort,
       context,
       limits,
       ...starts ? { rest: agentRest(this.#runtime, !local) } : {},
