@@ -8,6 +8,7 @@ import { closed } from "../protocol/trust.ts";
 
 import { resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
+import { parseShort } from "../protocol/short_json.ts";
 import {
   agentBytes,
   agentRest,
@@ -250,6 +251,7 @@ class Attempt {
     const context = late ?? (this.#runtime.threads ? await this.#before(callContext()) : undefined);
     const session: Session = new Session({
       access: closed,
+      parseShort,
       context,
       limits,
       ...starts ? { rest: agentRest(this.#runtime, !local) } : {},
@@ -388,15 +390,15 @@ class Attempt {
     });
     const what = `Cannot connect to "${this.#target}": `;
     for (;;) {
-      let bytes: Uint8Array | null;
+      let length: number | null;
       try {
-        bytes = await source.read();
+        length = await source.read();
       } catch {
-        bytes = null;
+        length = null;
       }
-      if (bytes === null) break;
+      if (length === null) break;
       try {
-        if (reader.push(bytes)) return reader.banner!;
+        if (reader.push(source.buffer.subarray(0, length))) return reader.banner!;
       } catch (cause) {
         throw new BootstrapError(what + (cause as Error).message, {
           ...details(),
@@ -477,9 +479,9 @@ class Attempt {
 function traceSource(source: Source, tracer: Tracer): void {
   const read = source.read.bind(source);
   source.read = async () => {
-    const bytes = await read();
-    if (bytes) tracer.frames("received", bytes);
-    return bytes;
+    const length = await read();
+    if (length !== null) tracer.frames("received", source.buffer.subarray(0, length));
+    return length;
   };
 }
 

@@ -19,8 +19,10 @@ export interface KeepAlive {
 
 /** Reads bytes as they come. */
 export interface Source {
-  /** The next bytes, valid until the next call; `null` at the end. */
-  read(): Promise<Uint8Array | null>;
+  /** Where the bytes of the last read are, from its start; valid until the next one. */
+  buffer: Uint8Array;
+  /** Reads; says how many bytes there are, or `null` at the end. */
+  read(): Promise<number | null>;
   /** Wants no more: what still comes is dropped, and a waiting `read` is at its end. */
   cancel(): void;
 }
@@ -30,21 +32,20 @@ export function openSource(transport: BaseTransport): Source {
   const { channel } = transport;
   if (channel) {
     const buffer = new Uint8Array(128 << 10);
-    return {
-      read: () =>
-        channel.read(buffer).then((length) => length === null ? null : buffer.subarray(0, length)),
-      cancel() {},
-    };
+    return { buffer, read: () => channel.read(buffer), cancel() {} };
   }
   try {
     const reader = transport.stdout.getReader({ mode: "byob" });
-    let buffer = new ArrayBuffer(128 << 10);
     return {
-      read: () =>
-        reader.read(new Uint8Array(buffer)).then(({ done, value }) => {
-          if (value) buffer = value.buffer as ArrayBuffer;
-          return done ? null : value!;
-        }),
+      buffer: new Uint8Array(128 << 10),
+      read() {
+        return reader.read(new Uint8Array(this.buffer.buffer as ArrayBuffer)).then(
+          ({ done, value }) => {
+            if (value) this.buffer = value;
+            return done ? null : value!.length;
+          },
+        );
+      },
       cancel: () => dismiss(reader),
     };
   } catch {
@@ -52,10 +53,13 @@ export function openSource(transport: BaseTransport): Source {
   }
   const reader = transport.stdout.getReader();
   return {
+    buffer: new Uint8Array(0),
     async read() {
       const { done, value } = await reader.read();
+      if (done) return null;
       // A Buffer is no plain array of bytes: its slices are views.
-      return done ? null : new Uint8Array(value.buffer, value.byteOffset, value.length);
+      this.buffer = new Uint8Array(value.buffer, value.byteOffset, value.length);
+      return value.length;
     },
     cancel: () => dismiss(reader),
   };
@@ -177,10 +181,10 @@ export class Link {
     let failure: unknown;
     try {
       for (;;) {
-        const bytes = await source.read();
-        if (bytes === null) break;
+        const length = await source.read();
+        if (length === null) break;
         this.#seen();
-        session.receive(bytes);
+        session.receive(source.buffer, length);
         if (session.closeReason) break;
         for (const output of outputs) {
           // A flood of output that nobody reads holds up the connection, not the memory.

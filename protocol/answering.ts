@@ -8,6 +8,7 @@ import { type Access, isThenable, type RefOptions } from "./access.ts";
 import { Answer } from "./answers.ts";
 import type { Arrivals } from "./arrivals.ts";
 import { blobSize } from "./blobs.ts";
+import { ById } from "./by_id.ts";
 import { count, integer, malformed } from "./checks.ts";
 import { type Border, Incoming, isPath, LACKING, Outgoing } from "./crossing.ts";
 import { ProtocolError } from "./errors.ts";
@@ -47,7 +48,7 @@ export class Answering {
   readonly #host: AnsweringHost;
   readonly #outbox: Outbox;
   readonly #arrivals: Arrivals;
-  readonly #answers = new Map<number, Answer>();
+  readonly #answers = new ById<Answer>();
   /** The number of the peer's last call. It grows with each. */
   last = 0;
   /** Calls whose answers were sent and may still be used by the peer, in that order. */
@@ -87,7 +88,7 @@ export class Answering {
     }
     if (!isPath(path)) throw malformed("path");
     const answer = new Answer(id, op === Op.callAndPull);
-    this.#answers.set(id, answer);
+    this.#answers.add(answer);
     const at = integer(target);
     if (blobs === undefined) {
       this.#take(answer, at, path, how, args, form, attachments);
@@ -294,8 +295,7 @@ export class Answering {
   #forget(n: number): void {
     for (let i = 0; i < n; i++) {
       const id = this.#unacknowledged[this.#unacknowledgedFrom++]!;
-      this.#untaken -= this.#answers.get(id)!.size;
-      this.#answers.delete(id);
+      this.#untaken -= this.#answers.take(id)!.size;
     }
     if (this.#unacknowledgedFrom > 1024) {
       this.#unacknowledged = this.#unacknowledged.slice(this.#unacknowledgedFrom);

@@ -6,6 +6,7 @@
 
 import type { Answer } from "./answers.ts";
 import type { Arrivals } from "./arrivals.ts";
+import { ById } from "./by_id.ts";
 import type { CallOptions } from "./caller.ts";
 import { type Border, Incoming, Outgoing } from "./crossing.ts";
 import { pathText, readPath } from "./crossing_live.ts";
@@ -46,7 +47,7 @@ export class Asking {
   readonly #border: AskingBorder;
   readonly #outbox: Outbox;
   readonly #arrivals: Arrivals;
-  readonly #questions = new Map<number, Question>();
+  readonly #questions = new ById<Question>();
   readonly #abandoned = new Set<number>();
   /** Answered, but parts of the answer are still on their way. */
   readonly #arriving = new Set<Question>();
@@ -141,7 +142,7 @@ export class Asking {
       // What was read to encode the arguments may have made calls of its own.
       const id = ++this.#last;
       question = new Question(id, `${id},${body}`, this.#watch);
-      this.#questions.set(id, question);
+      this.#questions.add(question);
       if (wanted) this.#want(question);
       this.#outbox.add(question, body.length + 8);
       sent?.sent();
@@ -217,7 +218,7 @@ export class Asking {
   /** Gives a call up: it rejects now, and the peer is told. */
   cancel(question: Question, reason: unknown): void {
     if (question.state !== "pending" || question.id === 0 || this.#border.closeReason) return;
-    if (!this.#questions.delete(question.id)) return;
+    if (!this.#questions.take(question.id)) return;
     this.#abandoned.add(question.id);
     this.#host.addWithReason(`[${Op.cancel},${question.id}`, reason);
     if (question.wanted) {
@@ -268,7 +269,7 @@ export class Asking {
       if (!question.sent || op === Op.return && !question.wanted && !question.dropped) {
         throw new ProtocolError(`The peer answered call ${id} before it was asked`);
       }
-      this.#questions.delete(id);
+      this.#questions.take(id);
     }
     if (form !== 1) {
       this.#processOne();

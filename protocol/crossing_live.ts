@@ -22,6 +22,7 @@ import {
 } from "./live.ts";
 import { How, type Path } from "./messages.ts";
 import { type Caller, stubInfo } from "./proxy.ts";
+import { quote } from "./short_json.ts";
 import { printable } from "./text.ts";
 
 /** Keyword arguments of a Python call; see `kwargs()`. */
@@ -294,7 +295,9 @@ const PATH_TEXT = 64 << 10;
 
 /** The text of a path; refuses one that would not fit into a frame. */
 export function pathText(path: Path, where: string): string {
-  const text = JSON.stringify(path);
+  let text = "[";
+  for (let i = 0; i < path.length; i++) text += (i === 0 ? "" : ",") + quote(path[i]!);
+  text += "]";
   if (text.length > PATH_TEXT) {
     throw new UncrossableError(where, `the names of its properties have ${text.length} characters`);
   }

@@ -14,6 +14,7 @@
  */
 
 import { ProtocolError } from "./errors.ts";
+import { SHORT_TEXT } from "./short_json.ts";
 
 /** The length of a frame's head, in bytes. */
 export const HEAD = 12;
@@ -31,14 +32,20 @@ export const LARGE_CHUNK_BYTES = (256 << 10) - HEAD;
 export interface FrameSink {
   /** A message frame. `attachments` is only valid during the call. */
   messages(text: string, attachments: Uint8Array, acknowledged: number): void;
+  /** A message frame whose text a {@linkcode ParseShort} has read. */
+  parsed?(messages: unknown, size: number, attachments: Uint8Array, acknowledged: number): void;
   /** Some bytes of a channel, valid only during the call. */
   chunk(channel: number, bytes: Uint8Array): void;
 }
+
+/** Reads a short text where it lies; `undefined` where that is for `JSON.parse`. */
+export type ParseShort = (bytes: Uint8Array, from: number, to: number) => unknown;
 
 /** Cuts a stream of bytes into frames. It copies only frames that arrive in pieces. */
 export class FrameReader {
   readonly #sink: FrameSink;
   readonly #limit: number;
+  readonly #parseShort: ParseShort | undefined;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   readonly #head = new Uint8Array(HEAD);
   /** How much of `#head` is filled; `HEAD` while a body is awaited. */
@@ -49,10 +56,11 @@ export class FrameReader {
   #body: Uint8Array | undefined;
   #bodyFilled = 0;
 
-  /** Reads frames of at most `limit` bytes and hands them to `sink`. */
-  constructor(sink: FrameSink, limit: number) {
+  /** Reads frames of at most `limit` bytes and hands them to `sink`, the text of them if `parseShort` does not read it. */
+  constructor(sink: FrameSink, limit: number, parseShort?: ParseShort) {
     this.#sink = sink;
     this.#limit = limit;
+    this.#parseShort = parseShort;
   }
 
   /** Is the reader between two frames? */
@@ -60,17 +68,16 @@ export class FrameReader {
     return this.#headFilled === 0;
   }
 
-  /** Takes bytes as they come. */
-  push(chunk: Uint8Array): void {
+  /** Takes the first `end` bytes of a chunk, as they come. */
+  push(chunk: Uint8Array, end: number = chunk.length): void {
     let at = 0;
-    const end = chunk.length;
     while (at < end) {
       if (this.#headFilled < HEAD) {
         if (this.#headFilled === 0 && end - at >= HEAD) {
           this.#readHead(chunk, at);
           at += HEAD;
         } else {
-          const part = chunk.subarray(at, at + HEAD - this.#headFilled);
+          const part = chunk.subarray(at, Math.min(end, at + HEAD - this.#headFilled));
           this.#head.set(part, this.#headFilled);
           this.#headFilled += part.length;
           at += part.length;
@@ -79,27 +86,27 @@ export class FrameReader {
         }
         this.#headFilled = HEAD;
         this.#bodyFilled = 0;
-        if (this.#bodyLength === 0) this.#finish(EMPTY);
+        if (this.#bodyLength === 0) this.#finish(chunk, at);
         continue;
       }
-      const missing = this.#bodyLength - this.#bodyFilled;
-      const part = chunk.subarray(at, at + missing);
-      at += part.length;
+      const start = at;
+      at = Math.min(end, at + this.#bodyLength - this.#bodyFilled);
       if (this.#textLength === CHUNK) {
-        this.#bodyFilled += part.length;
+        this.#bodyFilled += at - start;
         if (this.#bodyFilled === this.#bodyLength) this.#headFilled = 0;
-        this.#sink.chunk(this.#word | 0, part);
-      } else if (part.length === this.#bodyLength) {
-        this.#finish(part);
+        this.#sink.chunk(this.#word | 0, chunk.subarray(start, at));
+      } else if (at - start === this.#bodyLength) {
+        this.#finish(chunk, start);
       } else {
+        const part = chunk.subarray(start, at);
         // Grown as bytes arrive: a length that is only claimed reserves nothing.
         this.#body = grow(this.#body, this.#bodyFilled, part.length, this.#bodyLength);
         this.#body.set(part, this.#bodyFilled);
         this.#bodyFilled += part.length;
         if (this.#bodyFilled === this.#bodyLength) {
-          const body = this.#body.subarray(0, this.#bodyLength);
+          const body = this.#body;
           this.#body = undefined;
-          this.#finish(body);
+          this.#finish(body, 0);
         }
       }
     }
@@ -119,22 +126,30 @@ export class FrameReader {
     }
   }
 
-  #finish(body: Uint8Array): void {
+  /** The frame's body is there, in these bytes. */
+  #finish(bytes: Uint8Array, at: number): void {
     this.#headFilled = 0;
     if (this.#textLength === CHUNK) return;
-    const text = this.#decode(body, this.#textLength);
-    const attachments = body.length > this.#textLength ? body.subarray(this.#textLength) : EMPTY;
-    this.#sink.messages(text, attachments, this.#word);
+    const textEnd = at + this.#textLength;
+    const attachments = this.#bodyLength > this.#textLength
+      ? bytes.subarray(textEnd, at + this.#bodyLength)
+      : EMPTY;
+    const messages = this.#parseShort?.(bytes, at, textEnd);
+    if (messages !== undefined) {
+      this.#sink.parsed!(messages, this.#textLength, attachments, this.#word);
+    } else {
+      this.#sink.messages(this.#decode(bytes, at, textEnd), attachments, this.#word);
+    }
   }
 
-  #decode(body: Uint8Array, length: number): string {
-    if (length <= SHORT_TEXT) {
+  #decode(bytes: Uint8Array, at: number, end: number): string {
+    if (end - at <= SHORT_TEXT) {
       // A decoder costs more to call than such a text is worth.
-      const text = ascii(body, length);
+      const text = ascii(bytes, at, end);
       if (text !== undefined) return text;
     }
     try {
-      return this.#decoder.decode(body.subarray(0, length));
+      return this.#decoder.decode(bytes.subarray(at, end));
     } catch (cause) {
       throw new ProtocolError("The peer sent a frame that is not UTF-8", { cause });
     }
@@ -293,20 +308,19 @@ export function writeChunkHead(frame: Uint8Array, channel: number, length: numbe
 }
 
 const EMPTY = new Uint8Array(0);
-const SHORT_TEXT = 160;
 
-/** The text of the first bytes if they are ASCII; eight at a time, which engines like best. */
-function ascii(b: Uint8Array, length: number): string | undefined {
+/** The text of bytes if they are ASCII; eight at a time, which engines like best. */
+function ascii(b: Uint8Array, at: number, end: number): string | undefined {
   let text = "";
-  let i = 0;
+  let i = at;
   let high = 0;
-  for (; i + 8 <= length; i += 8) {
+  for (; i + 8 <= end; i += 8) {
     const c0 = b[i]!, c1 = b[i + 1]!, c2 = b[i + 2]!, c3 = b[i + 3]!;
     const c4 = b[i + 4]!, c5 = b[i + 5]!, c6 = b[i + 6]!, c7 = b[i + 7]!;
     high |= c0 | c1 | c2 | c3 | c4 | c5 | c6 | c7;
     text += String.fromCharCode(c0, c1, c2, c3, c4, c5, c6, c7);
   }
-  for (; i < length; i++) {
+  for (; i < end; i++) {
     high |= b[i]!;
     text += String.fromCharCode(b[i]!);
   }

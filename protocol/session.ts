@@ -23,7 +23,7 @@ import { Incoming } from "./crossing.ts";
 import { ConnectionClosedError, ConnectionLostError, ProtocolError } from "./errors.ts";
 import { Exports } from "./exports.ts";
 import type { FlowBorder } from "./flows.ts";
-import { type AttachedMark, FrameReader, type FrameSink, HEAD } from "./frame.ts";
+import { type AttachedMark, FrameReader, type FrameSink, HEAD, type ParseShort } from "./frame.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { type Message, Op, type OutputMessage, type Path } from "./messages.ts";
 import { Outbox, type Send } from "./outbox.ts";
@@ -57,6 +57,8 @@ export interface SessionOptions {
   onClose?: (reason: Error) => void;
   /** Are collected references given back? Default: always. */
   gcEnabled?: () => boolean;
+  /** Reads short frames sooner than the engine does. An agent goes without: each of its bytes is sent. */
+  parseShort?: ParseShort;
   /** What the peer lacks of itself until it needs it: how it is packed, and the text of it. */
   rest?: readonly [packing: string, text: string];
   /**
@@ -107,7 +109,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
     this.root = options.root;
     this.context = options.context;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.#reader = new FrameReader(this, this.limits.frameBytes);
+    this.#reader = new FrameReader(this, this.limits.frameBytes, options.parseShort);
     this.channels = new ChannelNumbers(this.limits);
     this.#outbox = new Outbox(
       options.send,
@@ -186,13 +188,15 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
 
   // ---- the life of a session
 
-  /** Takes in bytes as they come. A peer that breaks the rules ends the session; this does not throw. */
-  receive(bytes: Uint8Array): void {
+  /**
+   * Takes in the first `length` bytes of what came. A peer that breaks the rules ends the session; this does not throw.
+   */
+  receive(bytes: Uint8Array, length: number = bytes.length): void {
     if (this.#closeReason) return;
-    this.received.bytes += bytes.length;
+    this.received.bytes += length;
     this.#reaching?.heard();
     try {
-      this.#reader.push(bytes);
+      this.#reader.push(bytes, length);
     } catch (error) {
       this.fail(error);
       return;
@@ -338,12 +342,16 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
 
   /** A frame of messages. Called by the frame reader. */
   messages(text: string, attachments: Uint8Array, acknowledged: number): void {
+    const messages = text === "" ? [] : parse(text, this.limits.depth);
+    this.parsed(messages, text.length, attachments, acknowledged);
+  }
+
+  /** The same, read. Called by the frame reader, too. */
+  parsed(messages: unknown, size: number, attachments: Uint8Array, acknowledged: number): void {
     if (this.#closeReason) return;
     this.received.frames++;
-    if (text === "") return this.#dispatchAll([], attachments, acknowledged, 0);
-    const messages = parse(text, this.limits.depth);
     if (!Array.isArray(messages)) throw malformed("frame");
-    this.#dispatchAll(messages, attachments, acknowledged, text.length);
+    this.#dispatchAll(messages, attachments, acknowledged, size);
   }
 
   #dispatchAll(

@@ -30,6 +30,7 @@
 
 import { count, integer, utf8Text } from "./checks.ts";
 import { ProtocolError } from "./errors.ts";
+import { quote } from "./short_json.ts";
 import { Decoder, type Importer, type MakeError } from "./values_decoder.ts";
 import { Encoder, type Exporter } from "./values_encoder.ts";
 import { LONG_STRING } from "./values_kinds.ts";
@@ -75,18 +76,36 @@ export function encodePlain(value: unknown, depth: number, most = LONG_TEXT): st
     case "boolean":
       return value ? "true" : "false";
     case "string":
-      return value.length <= LONG_STRING ? JSON.stringify(value) : undefined;
+      return value.length <= LONG_STRING ? quote(value) : undefined;
     case "number":
       return Number.isFinite(value) && !Object.is(value, -0) ? String(value) : undefined;
     case "object": {
       if (value === null) return "null";
-      if (Array.isArray(value) && value.length === 0) return "[]";
+      if (Array.isArray(value) && value.length <= FEW && depth > 0) {
+        const text = encodeFew(value);
+        if (text !== undefined && text.length <= most) return text;
+      }
       if (!isPlainSafely(value, depth, { first: undefined, seen: undefined })) return undefined;
       const text = JSON.stringify(value);
       return text.length <= most ? text : undefined;
     }
   }
   return undefined;
+}
+
+/** How many arguments most calls have at most. */
+const FEW = 4;
+
+/** The text of a list of few items, if none is an object. */
+function encodeFew(list: unknown[]): string | undefined {
+  let text = "[";
+  for (let i = 0; i < list.length; i++) {
+    const item = list[i];
+    const plain = item !== null && typeof item === "object" ? undefined : encodePlain(item, 0);
+    if (plain === undefined) return undefined;
+    text += i === 0 ? plain : "," + plain;
+  }
+  return text + "]";
 }
 
 function hoist(text: string, form: 0 | 1, exporter: Exporter, where: string): Encoded {

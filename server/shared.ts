@@ -8,6 +8,7 @@ import { open } from "../protocol/access.ts";
 import { ConnectionLostError } from "../protocol/errors.ts";
 import { type Limits, resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
+import { parseShort } from "../protocol/short_json.ts";
 import { makeFiles } from "../runtime/js/files.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "../runtime/js/root.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
@@ -130,6 +131,7 @@ class Client implements Served {
     this.over = new Promise((resolve) => this.#settle = resolve);
     this.#session = new Session({
       access: open,
+      parseShort,
       root: makeRoot(() => this.#settings, () => this.#files.files),
       context: calls,
       limits: options.limits,
@@ -180,7 +182,7 @@ class Client implements Served {
         if (length === null) break;
         this.#heard = true;
         this.#asked = false;
-        session.receive(buffer.subarray(0, length));
+        session.receive(buffer, length);
         if (session.closeReason) return;
         if (session.waitingBytes > MOST_WAITING) await this.#drain();
         if (session.closeReason) return;

@@ -77,7 +77,7 @@ export interface Files {
 /** So many bytes come with the answer, and need no stream. */
 const INLINE = 64 << 10;
 /** Files are read and written in blocks of this size: each costs a visit to a thread. */
-const BLOCK = 1 << 20;
+const BLOCK = 2 << 20;
 /** What has come is not held back for longer than this, in milliseconds, until there is a block of it. */
 const LATE = 100;
 

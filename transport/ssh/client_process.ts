@@ -97,33 +97,15 @@ export class ClientProcess implements BaseTransport {
       read: async (buffer) => {
         const spare = this.#spare ?? new ArrayBuffer(65536);
         this.#spare = undefined;
-        if (this.#closing) return null;
-        const reading = this.#reader.read(
+        const value = await this.#lend(
           new Uint8Array(spare, 0, Math.min(buffer.length, spare.byteLength)),
         );
-        this.#reading = reading;
-        const { value, done } = await reading;
-        if (done || value === undefined) {
-          this.#ended = true;
-          return null;
-        }
-        if (!this.#started) this.#markStarted(value);
+        if (value === null) return null;
         buffer.set(value);
-        this.#spare = value.buffer as ArrayBuffer;
+        this.#spare = value.buffer;
         return value.length;
       },
-      lend: async (view) => {
-        if (this.#closing) return null;
-        const reading = this.#reader.read(view);
-        this.#reading = reading;
-        const { value, done } = await reading;
-        if (done || value === undefined) {
-          this.#ended = true;
-          return null;
-        }
-        if (!this.#started) this.#markStarted(value);
-        return value;
-      },
+      lend: (view) => this.#lend(view),
       write: (chunk) => this.#writer.write(chunk),
     };
     this.stdin = new WritableStream({
@@ -161,6 +143,19 @@ export class ClientProcess implements BaseTransport {
   /** The process's id. */
   get pid(): number {
     return this.#child.pid;
+  }
+
+  async #lend(view: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null> {
+    if (this.#closing) return null;
+    const reading = this.#reader.read(view);
+    this.#reading = reading;
+    const { value, done } = await reading;
+    if (done || value === undefined) {
+      this.#ended = true;
+      return null;
+    }
+    if (!this.#started) this.#markStarted(value);
+    return value;
   }
 
   #markStarted(first: Uint8Array): void {

@@ -11,6 +11,7 @@
 import { dirname, join } from "node:path";
 import { ConnectionError } from "../errors.ts";
 import type { CopyOptions } from "../popen.ts";
+import { BlockReader, BlockWriter } from "./file_blocks.ts";
 import {
   type LendingChannel,
   OPEN_CREATE,
@@ -294,6 +295,7 @@ async function download(
   const step = client.maxRead;
   const most = Math.max(2, Math.floor(IN_FLIGHT / step));
   const queue: { offset: number; length: number; data: Promise<Uint8Array | null> }[] = [];
+  const blocks = new BlockWriter(file);
   let asked = 0;
   let copied = 0;
   const ask = (offset: number, length: number, first = false) => {
@@ -304,31 +306,38 @@ async function download(
   };
   // One more than the size says, since a file may grow, and some have no true size.
   const limit = size === undefined || size === 0 ? Infinity : size;
-  while (true) {
-    signal?.throwIfAborted();
-    while (queue.length < most && asked < limit) {
-      ask(asked, step);
-      asked += step;
-      // Without a size, how much there is shows in the answers.
-      if (limit === Infinity && queue.length >= 2) break;
+  try {
+    while (true) {
+      signal?.throwIfAborted();
+      while (queue.length < most && asked < limit) {
+        ask(asked, step);
+        asked += step;
+        // Without a size, how much there is shows in the answers.
+        if (limit === Infinity && queue.length >= 2) break;
+      }
+      const head = queue.shift();
+      if (!head) break;
+      const data = await head.data;
+      if (data === null) {
+        // What was asked for beyond the end is answered alike.
+        if (limit === Infinity) break;
+        if (head.offset < limit) break;
+        continue;
+      }
+      if (data.length === 0) break;
+      if (data.length < head.length && head.offset + data.length < limit) {
+        ask(head.offset + data.length, head.length - data.length, true);
+      }
+      await blocks.add(data);
+      copied += data.length;
+      client.recycle(data);
+      onProgress?.({ bytes: copied, ...(size ? { total: size } : {}) });
     }
-    const head = queue.shift();
-    if (!head) break;
-    const data = await head.data;
-    if (data === null) {
-      // What was asked for beyond the end is answered alike.
-      if (limit === Infinity) break;
-      if (head.offset < limit) break;
-      continue;
-    }
-    if (data.length === 0) break;
-    if (data.length < head.length && head.offset + data.length < limit) {
-      ask(head.offset + data.length, head.length - data.length, true);
-    }
-    for (let done = 0; done < data.length;) done += await file.write(data.subarray(done));
-    copied += data.length;
-    client.recycle(data);
-    onProgress?.({ bytes: copied, ...(size ? { total: size } : {}) });
+    await blocks.finish();
+  } catch (error) {
+    // The file is closed after this: nothing may be on its way to it.
+    await blocks.finish().catch(() => {});
+    throw error;
   }
   // The handle is closed after this: no answer may be on its way to it.
   await Promise.allSettled(queue.map((each) => each.data));
@@ -347,6 +356,7 @@ async function upload(
   const step = client.maxWrite;
   const most = Math.max(2, Math.floor(IN_FLIGHT / step));
   const queue: { length: number; done: Promise<void> }[] = [];
+  const blocks = new BlockReader(file);
   let offset = 0;
   let copied = 0;
   const settle = async () => {
@@ -359,12 +369,7 @@ async function upload(
     while (true) {
       signal?.throwIfAborted();
       const packet = client.block();
-      let filled = 0;
-      while (filled < step) {
-        const count = await file.read(packet.subarray(head + filled, head + step));
-        if (count === null) break;
-        filled += count;
-      }
+      const filled = await blocks.fill(packet.subarray(head, head + step));
       if (filled === 0) break;
       if (queue.length >= most) await settle();
       const { sent, done } = client.write(handle, offset, packet.subarray(0, head + filled));

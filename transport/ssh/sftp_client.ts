@@ -31,6 +31,8 @@ const NAMES = [
   "operation not supported",
 ];
 
+/** A packet begins with its length. */
+const HEAD = 4;
 const MOST_PACKET = 1_048_576;
 // What every server must take (section 3), and most what OpenSSH takes.
 const LEAST_DATA = 32_768;
@@ -95,6 +97,9 @@ export class SftpClient {
   #writing: Promise<void> = Promise.resolve();
   #broken: Error | undefined;
   #spare: ArrayBuffer[] = [];
+  /** The next packet's length, and how much of it has come with the packet before. */
+  readonly #head = new Uint8Array(HEAD);
+  #ahead = 0;
   #extensions = new Map<string, string>();
   /** Bytes that one read or write may have. */
   maxRead = LEAST_DATA;
@@ -147,8 +152,10 @@ export class SftpClient {
   }
 
   async #packet(): Promise<Answer | null> {
-    const head = new Uint8Array(4);
-    if (!await this.#fill(head, true)) return null;
+    const head = this.#head;
+    const ahead = this.#ahead;
+    this.#ahead = 0;
+    if (ahead < HEAD && !await this.#fill(head.subarray(ahead), ahead === 0)) return null;
     const length = new DataView(head.buffer).getUint32(0);
     if (length < 1 || length > MOST_PACKET) {
       throw new Error(
@@ -156,23 +163,30 @@ export class SftpClient {
       );
     }
     let body: Uint8Array;
-    if (length > LEAST_DATA && length <= BLOCK) body = await this.#block(length);
+    if (length > LEAST_DATA && length <= BLOCK - HEAD) body = await this.#block(length);
     else await this.#fill(body = new Uint8Array(length), false);
     return { type: body[0]!, body: body.subarray(1) };
   }
 
+  /** A large packet's body; what the last read has of the next one's head is kept. */
   async #block(length: number): Promise<Uint8Array> {
     let block = this.block();
-    if (this.#channel.lend === undefined) {
-      await this.#fill(block.subarray(0, length), false);
-      return block.subarray(0, length);
+    let filled = 0;
+    while (filled < length) {
+      const view = block.subarray(filled, length + HEAD);
+      let count: number | null;
+      if (this.#channel.lend === undefined) {
+        count = await this.#channel.read(view);
+      } else {
+        const lent = await this.#channel.lend(view);
+        count = lent && lent.length;
+        if (lent) block = new Uint8Array(lent.buffer);
+      }
+      if (count === null) throw new Error("The SFTP connection ended within a message.");
+      filled += count;
     }
-    for (let filled = 0; filled < length;) {
-      const view = await this.#channel.lend(block.subarray(filled, length));
-      if (view === null) throw new Error("The SFTP connection ended within a message.");
-      filled += view.length;
-      block = new Uint8Array(view.buffer);
-    }
+    this.#head.set(block.subarray(length, filled));
+    this.#ahead = filled - length;
     return block.subarray(0, length);
   }
 
