@@ -82,7 +82,7 @@ export function encodePlain(value: unknown, depth: number, most = LONG_TEXT): st
     case "object": {
       if (value === null) return "null";
       if (Array.isArray(value) && value.length <= FEW && depth > 0) {
-        const text = encodeFew(value);
+        const text = encodeFewSafely(value);
         if (text !== undefined && text.length <= most) return text;
       }
       if (!isPlainSafely(value, depth, { first: undefined, seen: undefined })) return undefined;
@@ -106,6 +106,15 @@ function encodeFew(list: unknown[]): string | undefined {
     text += i === 0 ? plain : "," + plain;
   }
   return text + "]";
+}
+
+/** The same; a list that throws when it is read is left to who names the place. */
+function encodeFewSafely(list: unknown[]): string | undefined {
+  try {
+    return encodeFew(list);
+  } catch {
+    return undefined;
+  }
 }
 
 function hoist(text: string, form: 0 | 1, exporter: Exporter, where: string): Encoded {
