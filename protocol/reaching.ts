@@ -198,7 +198,7 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
   ): Result {
     this.#calledSinceHeard = true;
     // Else the peer would have to ask for it.
-    if (how === How.iterate) this.sendRest();
+    if (how === How.iterate || how === How.copy) this.sendRest();
     return this.asking.call(base, path, how, args, options, wanted);
   }
 

@@ -171,22 +171,19 @@ export function agentBytes(runtime: Runtime, compress: boolean): Uint8Array {
   return bytes;
 }
 
-/** What the agent lacks of itself until it is needed: how it is packed, and its text; nothing if it lacks nothing. */
+/** What the agent lacks of itself until it is needed: how it is packed, and its text. */
 export function agentRest(
   { rest, packedRest, packing }: Runtime,
   compress: boolean,
-): readonly [packing: string, text: string] | undefined {
-  if (rest === undefined || packedRest === undefined) return undefined;
+): readonly [packing: string, text: string] {
   return compress ? [packing, packedRest] : ["p", rest];
 }
 
 /** The bytes that bring in the whole agent, as it is: for a client that does not know which agent it is. */
 export function wholeAgentBytes(runtime: Runtime): Uint8Array {
   const first = agentBytes(runtime, false);
-  const rest = agentRest(runtime, false);
-  if (!rest) return first;
   const writer = new FrameWriter();
-  const message = JSON.stringify([Op.rest, ...rest]);
+  const message = JSON.stringify([Op.rest, ...agentRest(runtime, false)]);
   writer.add(message, message.length);
   const frame = writer.take(0, true);
   const bytes = new Uint8Array(first.length + frame.length);

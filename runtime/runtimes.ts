@@ -13,7 +13,12 @@ import {
   rest as jsRest,
   source as jsAgent,
 } from "./generated/js_agent.ts";
-import { packed as pythonAgentPacked, source as pythonAgent } from "./generated/py_agent.ts";
+import {
+  packed as pythonAgentPacked,
+  packedRest as pythonRestPacked,
+  rest as pythonRest,
+  source as pythonAgent,
+} from "./generated/py_agent.ts";
 
 /** The names of the runtimes. */
 export type RuntimeName = "deno" | "node" | "bun" | "python";
@@ -70,10 +75,10 @@ export interface Runtime {
   readonly agent: string;
   /** The same, compressed, in base64. */
   readonly packedAgent: string;
-  /** The source of what its agent lacks until it is needed, or nothing. */
-  readonly rest?: string;
+  /** The source of what its agent lacks until it is needed. */
+  readonly rest: string;
   /** The same, compressed, in base64. */
-  readonly packedRest?: string;
+  readonly packedRest: string;
   /** How it is compressed, for the loader: b Brotli, d deflate. */
   readonly packing: "b" | "d";
   /** Does it run several calls at once, so that each call must name the one that it descends from? */
@@ -165,8 +170,8 @@ c=r(int(h[1:],16))
 if h[:1]==b"d":
  import zlib
  c=zlib.decompress(c,-15)
-c,d=c.split(b"\\n#REST\\n")
-g={"__name__":"pushy:agent","REST":d}
+c,d=c.split(b"\\n#LATER\\n")
+g={"__name__":"pushy:agent","LATER":d}
 exec(compile(c,"pushy:agent","exec"),g)
 g["start"](p)
 `;
@@ -269,6 +274,8 @@ const RUNTIMES: Record<string, Runtime> = Object.assign(
       env: () => ({}),
       agent: pythonAgent,
       packedAgent: pythonAgentPacked,
+      rest: pythonRest,
+      packedRest: pythonRestPacked,
       packing: "d",
       threads: true,
       hint: (stderr) =>

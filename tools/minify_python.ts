@@ -121,7 +121,7 @@ function withoutDocstrings(tokens: Token[]): Token[] {
 }
 
 /** Short names for those that are defined here and used nowhere where another would know them. */
-function shortNames(tokens: readonly Token[]): Map<string, string> {
+function shortNames(tokens: readonly Token[], globals: ReadonlySet<string>): Map<string, string> {
   const count = new Map<string, number>();
   const defined = new Set<string>();
   // The loader calls this one.
@@ -186,7 +186,10 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
   }
   const names = [...defined].filter((name) =>
     assigned.has(name) && !fixed.has(name) && name.length > 2
-  ).sort((a, b) => count.get(b)! * b.length - count.get(a)! * a.length || (a < b ? -1 : 1));
+  ).sort((a, b) =>
+    Number(globals.has(b)) - Number(globals.has(a)) ||
+    count.get(b)! * b.length - count.get(a)! * a.length || (a < b ? -1 : 1)
+  );
   const taken = new Set([...count.keys(), ...fixed, ...KEYWORDS]);
   const short = new Map<string, string>();
   const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -205,23 +208,24 @@ function shortNames(tokens: readonly Token[]): Map<string, string> {
   return short;
 }
 
-/** What is defined outside of functions. */
+/** What is defined outside of functions and classes. */
 function globalNames(tokens: readonly Token[]): Set<string> {
   const names = new Set<string>();
   let depth = 0;
-  let functions: number | undefined;
+  // How deep the function or the class is that this stands in.
+  let inside: number | undefined;
   for (let i = 0; i < tokens.length; i++) {
     const { kind, text, nesting } = tokens[i]!;
     if (kind === "indent") depth++;
     if (kind === "dedent") {
       depth--;
-      if (functions !== undefined && depth <= functions) functions = undefined;
+      if (inside !== undefined && depth <= inside) inside = undefined;
     }
     const before = tokens[i - 1]?.text;
-    if (functions !== undefined || kind !== "name") continue;
+    if (inside !== undefined || kind !== "name") continue;
     if (before === "def" || before === "class") {
       names.add(text);
-      if (before === "def") functions = depth;
+      inside = depth;
     } else if (nesting === 0 && /^[=,]$/.test(tokens[i + 1]?.text ?? "") && before !== ".") {
       names.add(text);
     } else if (nesting === 0 && /^(import|as|for|,)$/.test(before ?? "")) {
@@ -349,7 +353,7 @@ function print(tokens: readonly Token[], short: ReadonlyMap<string, string>): st
   return joined(lines).map(({ text, depth }) => " ".repeat(depth) + text + "\n").join("");
 }
 
-const COMPOUND = /^(if|for|while|def|class|try|with|else|elif|except|finally|async|@)(?!\w)/;
+const COMPOUND = /^(@|(if|for|while|def|class|try|with|else|elif|except|finally|async)(?!\w))/;
 
 /** Simple statements share a line, with what they are the body of if that has no others. */
 function joined(lines: readonly Line[]): Line[] {
@@ -378,14 +382,17 @@ function joined(lines: readonly Line[]): Line[] {
   return made;
 }
 
-/** The two parts of the source, before and after the line that begins with `mark`, made small with the same names. */
-export function minifyPython(source: string, mark: string): [first: string, rest: string] {
-  const line = source.indexOf(`\n${mark}`);
-  const parts = [source.slice(0, line + 1), source.slice(line + 1)];
+/** The parts of the source, before and after the lines that begin with one of `marks`, made small with the same names. */
+export function minifyPython(source: string, ...marks: string[]): string[] {
+  const parts = [source];
+  for (const mark of marks) {
+    const whole = parts.pop()!;
+    const end = whole.indexOf(`\n${mark}`) + 1;
+    parts.push(whole.slice(0, end), whole.slice(end));
+  }
   const tokens = parts.map((part) => withoutDocstrings(tokenize(part)));
-  const short = shortNames(tokens.flat());
   const globals = globalNames(tokens.flat());
+  const short = shortNames(tokens.flat(), globals);
   for (const part of tokens) shortLocals(part, short, globals);
-  const [first, rest] = tokens.map((part) => print(part, short));
-  return [first!, rest!];
+  return tokens.map((part) => print(part, short));
 }

@@ -1,8 +1,9 @@
 """The Python agent: the protocol of protocol/*.ts, spoken by an interpreter that has nothing but its standard library.
 
-Its sections are named after the files of protocol/, whose comments hold the grammar of the wire. What the first
-result needs stands before the line "rest"; what follows is compiled when it is first used or when there is time, because that
-takes longer than connecting. Modules that take long to import (json, re, threading) are left alone until then.
+Its sections are named after the files of protocol/, whose comments hold the grammar of the wire. It has three parts. What the
+first result needs stands before the line "later"; what follows that is compiled when it is first used or when there is time,
+because that takes longer than connecting. Modules that take long to import (json, re, threading) are left alone until
+then. What follows the line "rest" calls the caller and has streams, coroutines and files: the caller sends it when it is first needed.
 
 Threads: whoever has nothing to do reads, and runs what it has read. The main thread does so when it is idle, so that an
 ordinary call changes no thread; a thread that waits for an answer does so while it waits. Only where nobody reads,
@@ -16,7 +17,6 @@ import select
 import sys
 import _thread
 from _collections import deque
-from _weakref import ref
 
 try:
     from _struct import Struct
@@ -27,25 +27,25 @@ except ImportError:
     from json.encoder import encode_basestring_ascii as quote
 
 G = globals()
-# The source of what follows the line "rest", where the loader has split it off.
-REST = G.get("REST", "")
+# The source of the next part, where it is there and is not compiled yet.
+LATER = G.get("LATER", "")
 load_lock = _thread.RLock()
 
 
 def load():
-    """Compiles the rest."""
-    global REST
+    """Compiles the next part."""
+    global LATER
     with load_lock:
-        if REST:
+        if LATER:
             made = {}
-            exec(compile(REST, "pushy:agent", "exec"), G, made)
+            exec(compile(LATER, "pushy:agent", "exec"), G, made)
             # At once: another thread finds all of it or none.
             G.update(made)
-            REST = ""
+            LATER = ""
 
 
 def later(names):
-    """Functions of the rest: the first call of one compiles that."""
+    """Functions of the second part: the first call of one compiles that."""
     for name in names.split():
         G[name] = stub(name)
 
@@ -57,21 +57,22 @@ def stub(name):
     return call
 
 
-later("clear_cancel decode_call fail make_function make_scope on_chunk other_access other_member other_name output "
-      "read_exactly rouse run_source send_error send_value start_async write_piece")
+later("clear_cancel decode_call fail make_function make_scope on_chunk on_other other_access other_member other_name other_reply "
+      "output read_exactly rouse run_source when_whole write_piece")
 
 
 def bring(name):
     """Imports a module of the standard library, whatever the working folder has under that name."""
     with load_lock:
-        path = sys.path[:]
+        path = sys.path
         try:
             if name not in sys.modules:
-                sys.path[:] = [folder for folder in path if folder]
+                # Another list: a thread that imports something else is going through the first one.
+                sys.path = [folder for folder in path if folder]
             # One that another thread is about to import is waited for.
             __import__(name)
         finally:
-            sys.path[:] = path
+            sys.path = path
     return sys.modules[name]
 
 
@@ -105,17 +106,15 @@ LIMITS = {
     "valueBytes": 1 << 31,
     "incomingBytes": 1 << 32,
     "depth": 500,
-    "references": 4000000,
     "pendingCalls": 1000000,
     "channels": 100000,
-    "streamWindow": 16 << 20,
 }
 
 # ---- errors
 
 
 class ProtocolError(Exception):
-    """The peer broke the rules: the agent ends."""
+    """What the peer sent against the rules: the agent ends."""
 
 
 class Cancelled(BaseException):
@@ -124,6 +123,17 @@ class Cancelled(BaseException):
 
 class UncrossableError(TypeError):
     """A value that cannot cross."""
+
+
+def known(table, number):
+    found = table.get(number)
+    if found is None:
+        raise ProtocolError("number %s, which stands for nothing" % number)
+    return found
+
+
+def exceeded(name, what):
+    raise ProtocolError("more than %d %s (limits.%s)" % (LIMITS[name], what, name))
 
 
 # ---- frame
@@ -140,13 +150,13 @@ SAFE = (1 << 53) - 1
 left = b""
 
 
-def number(text):
+def to_number(text):
     value = int(text)
     return value if -SAFE <= value <= SAFE else float(text)
 
 
 def refuse(text):
-    raise ProtocolError("The peer sent malformed JSON")
+    raise ProtocolError("malformed JSON")
 
 
 try:
@@ -159,7 +169,7 @@ try:
         memo = {}
 
     scan = make_scanner(Context)
-    Context.parse_int = staticmethod(number)
+    Context.parse_int = staticmethod(to_number)
     scan_large = make_scanner(Context)
     encode_plain = make_encoder(None, None, quote, None, ":", ",", False, False, False)
 except (AttributeError, TypeError):
@@ -170,7 +180,7 @@ except (AttributeError, TypeError):
         return loads(text, parse_constant=refuse), len(text)
 
     def scan_large(text, at):
-        return loads(text, parse_int=number, parse_constant=refuse), len(text)
+        return loads(text, parse_int=to_number, parse_constant=refuse), len(text)
 
     def encode_plain(value, depth):
         return dumps(value, separators=(",", ":"), allow_nan=False)
@@ -184,9 +194,9 @@ def parse(data):
     except (ValueError, StopIteration):
         end = -1
     except RecursionError:
-        raise ProtocolError("The peer sent a value that is nested too deep (limits.depth)")
+        raise ProtocolError("a value that is nested too deep (limits.depth)")
     if end != len(text):
-        raise ProtocolError("The peer sent malformed JSON")
+        raise ProtocolError("malformed JSON")
     return value
 
 
@@ -207,14 +217,13 @@ def receive():
         while size - at >= 12:
             length, word, text_length = unpack(data, at)
             if length > LIMITS["frameBytes"]:
-                raise ProtocolError(
-                    "The peer sent a frame of %d bytes; limits.frameBytes is %d" % (length, LIMITS["frameBytes"]))
+                exceeded("frameBytes", "bytes in a frame")
             at += 12
             if text_length == CHUNK:
                 at = on_chunk(word - (1 << 32) if word >> 31 else word, data, at, length)
                 continue
             if text_length > length:
-                raise ProtocolError("The peer sent a frame whose text is longer than the frame")
+                raise ProtocolError("a frame whose text is longer")
             end = at + length
             if end > size:
                 data = data[at:] + read_exactly(end - size)
@@ -225,7 +234,7 @@ def receive():
                 messages = parse(data[at:middle])
                 attached = data[middle:end] if middle < end else b""
                 for message in messages:
-                    HANDLERS[message[0]](message, attached)
+                    HANDLERS.get(message[0], on_other)(message, attached)
             if word != peer_processed:
                 acknowledged(word)
             at = end
@@ -321,13 +330,6 @@ exported = {}
 export_lock = _thread.allocate_lock()
 last_export = 0
 
-
-def export_of(number):
-    entry = exports.get(number)
-    if entry is None:
-        raise ProtocolError("The peer used reference %d, which it does not hold" % number)
-    return entry
-
 # ---- access
 
 MODULE = type(sys)
@@ -411,15 +413,7 @@ unacknowledged = deque()
 peer_processed = 0
 processed = 0
 last_answer = 0
-last_question = 0
 state_lock = _thread.allocate_lock()
-
-
-def answer_of(number):
-    answer = answers.get(number)
-    if answer is None:
-        raise ProtocolError("The peer used call %s, whose result it does not hold" % number)
-    return answer
 
 
 def on_call(message, attached):
@@ -427,10 +421,10 @@ def on_call(message, attached):
     size = len(message)
     number = message[1]
     if type(number) is not int or number <= last_answer:
-        raise ProtocolError("The peer sent a call whose number is not new")
+        raise ProtocolError("a call whose number is not new")
     last_answer = number
     if len(answers) >= LIMITS["pendingCalls"]:
-        raise ProtocolError("The peer sent more than %d calls (limits.pendingCalls)" % LIMITS["pendingCalls"])
+        exceeded("pendingCalls", "calls")
     answer = Answer()
     answer.id = number
     answer.wanted = message[0] == 2
@@ -452,23 +446,27 @@ def begin(answer):
     """The arguments are there: finds the target, and waits for it if it is on its way."""
     target = answer.target
     if target < 0:
-        answer.base = export_of(-target).value
+        answer.base = known(exports, -target).value
     elif target == 0:
         answer.base = ROOT
     else:
-        earlier = answer_of(target)
-        with state_lock:
-            if earlier.state == PENDING:
-                if earlier.waiting is None:
-                    earlier.waiting = []
-                earlier.waiting.append(lambda: based(answer, earlier))
-                return
-        based(answer, earlier)
+        earlier = known(answers, target)
+        when_over(earlier, lambda: based(answer, earlier))
         return
     if answer.parent:
         enqueue(answer)
     else:
         queue.append(answer)
+
+
+def when_over(call, then):
+    """Goes on when a call, of either side, has its result."""
+    with state_lock:
+        if call.state == PENDING:
+            call.waiting = call.waiting or []
+            call.waiting.append(then)
+            return
+    then()
 
 
 def based(answer, earlier):
@@ -491,6 +489,7 @@ def enqueue(answer):
     queue.append(answer)
 
 
+@calm
 def settle(answer, state, value):
     with state_lock:
         if answer.state != PENDING:
@@ -517,33 +516,26 @@ def settle(answer, state, value):
         reply(answer)
 
 
-settle = calm(settle)
-
-
 def reply(answer):
     value = answer.value
+    text = None
     if answer.state == DONE:
         if answer.dropped:
             text = "null"
         else:
             kind = type(value)
             text = FAST[kind](value) if kind in FAST else plain_text(value)
-            if text is None or len(text) > 65536:
-                try:
-                    send_value(4, answer.id, value)
-                except Exception as error:
-                    send_error(answer.id, error)
-                return
-        post("[4,%d,%s]" % (answer.id, text), answer.id)
+    if text is None or len(text) > 65536:
+        other_reply(answer)
     else:
-        send_error(answer.id, value)
+        post("[4,%d,%s]" % (answer.id, text), answer.id)
 
 
 def acknowledged(word):
     global peer_processed
     more = (word - peer_processed) & 0xFFFFFFFF
     if more > len(unacknowledged):
-        raise ProtocolError("The peer acknowledged answers that were not sent")
+        raise ProtocolError("acknowledgements of nothing")
     peer_processed = word
     if deferred:
         after_deferred.append(lambda: forget(more))
@@ -583,6 +575,7 @@ dropped = deque()
 sent_processed = 0
 
 
+@calm
 def post(text, answer=0, parcel=None):
     """Queues a message; it leaves with the next flush."""
     global pending_size
@@ -595,9 +588,6 @@ def post(text, answer=0, parcel=None):
             unacknowledged.append(answer)
         if pending_size + attached_size > 524288:
             seal()
-
-
-post = calm(post)
 
 
 def seal():
@@ -632,6 +622,7 @@ def write_all(data):
         finish(False)
 
 
+@calm
 def gather():
     """What is pending is what comes next."""
     with out_lock:
@@ -640,18 +631,6 @@ def gather():
         if new_bulks:
             bulks.extend(new_bulks)
             del new_bulks[:]
-
-
-gather = calm(gather)
-
-
-def add_bulk(channel, data, done):
-    """Queues bytes for a channel."""
-    with out_lock:
-        new_bulks.append([channel, memoryview(data), 0, done])
-
-
-add_bulk = calm(add_bulk)
 
 
 def flush():
@@ -692,7 +671,6 @@ TICK = 5
 
 class Thread:
     """A thread that runs calls."""
-    __slots__ = ("lock", "inbox", "stack", "ident", "waiting", "working", "printed", "__weakref__")
 
     def __init__(self):
         self.lock = _thread.allocate_lock()
@@ -756,11 +734,12 @@ def perform(answer, thread):
         drain()
     kind = type(value)
     if state == DONE and kind not in SCALARS and hasattr(kind, "__await__"):
-        start_async(answer, value)
+        when_whole(lambda: start_async(answer, value))
     else:
         settle(answer, state, value)
 
 
+@calm
 def ended(answer, thread):
     """After this no cancellation is raised for that call."""
     with cancel_lock:
@@ -769,9 +748,6 @@ def ended(answer, thread):
             thread.stack.pop()
             if answer.cancelled:
                 clear_cancel(thread)
-
-
-ended = calm(ended)
 
 
 def pass_on():
@@ -824,7 +800,7 @@ def serve():
 
 
 def first_watch():
-    """Compiles the rest when the main thread has been at a call for a moment, or at none for a while; then it is the watcher."""
+    """Compiles the second part when the main thread has been at a call for a moment, or at none for a while; then it is the watcher."""
     pause = select.poll().poll
     before = -1
     calm = 0
@@ -868,24 +844,10 @@ def on_bye(message, attached):
 
 
 def on_hello(message, attached):
-    limits = message[1].get("limits") or {}
-    for name in limits:
-        if name in LIMITS:
-            LIMITS[name] = limits[name]
+    LIMITS.update(message[1].get("limits") or {})
 
 
-class Handlers(dict):
-    """What is done with each type of message."""
-
-    def __missing__(self, op):
-        load()
-        self.update(OTHER_HANDLERS)
-        if op not in self:
-            raise ProtocolError("The peer sent a message of type %s, which is none" % op)
-        return self[op]
-
-
-HANDLERS = Handlers({1: on_call, 2: on_call, 16: on_hello, 17: on_bye})
+HANDLERS = {1: on_call, 2: on_call, 16: on_hello, 17: on_bye}
 
 # ---- evaluate
 
@@ -926,17 +888,13 @@ def evaluate(source, scope=None):
     return eval(code, scope)
 
 
-def import_module(name):
-    __import__(name)
-    return sys.modules[name]
-
-
 MAIN = sys.modules["__main__"].__dict__
+MODULES = Modules()
 ROOT = Root({
-    "modules": Modules(),
+    "modules": MODULES,
     "builtins": builtins,
     "globals": MAIN,
-    "import": import_module,
+    "import": MODULES.__getattr__,
     "eval": evaluate,
     "execute": lambda source, scope=None: run_source(source, scope_of(scope)),
     "compile": lambda *args: make_function(*args),
@@ -1010,18 +968,8 @@ def start(path):
             sys.excepthook(*sys.exc_info())
 
 
-# ==== rest
+# ==== later
 # ---- text
-
-# Whole escape sequences, other control characters, and what turns the direction of the text.
-TERMINAL = (
-    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[@-Z\\\\^_]"
-    "|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text):
-    """The text without what a terminal would act on."""
-    return text if text.isprintable() else bring("re").sub(TERMINAL, "", text)
 
 
 def label_of(value):
@@ -1030,8 +978,7 @@ def label_of(value):
         shown = repr(value)
     except BaseException as error:
         shown = "(its repr failed: %s)" % type(error).__name__
-    return printable(type(value).__name__ + " " + shown)[:160]
-
+    return ("%s %s" % (type(value).__name__, shown))[:160]
 
 # ---- errors
 
@@ -1074,7 +1021,7 @@ def error_parts(error):
     except Exception:
         message = ""
     properties = {}
-    for name in ("errno", "strerror", "filename", "filename2", "code", "lineno", "offset", "name", "path", "returncode"):
+    for name in "errno strerror filename filename2 code lineno offset path returncode".split():
         properties[name] = getattr(error, name, None)
     if isinstance(error, OSError) and type(error.errno) is int:
         # The name that the system has for it.
@@ -1098,7 +1045,6 @@ def error_parts(error):
         stack += "\n" + error.remote_stack
     return kind, message, stack.rstrip(), plain
 
-
 # ---- frame
 
 
@@ -1113,43 +1059,31 @@ def read_exactly(size):
 
 # ---- values
 
-VIEWS = {
-    "Int8Array": "b",
-    "Uint8ClampedArray": "B",
-    "Int16Array": "h",
-    "Uint16Array": "H",
-    "Int32Array": "i",
-    "Uint32Array": "I",
-    "Float32Array": "f",
-    "Float64Array": "d",
-    "BigInt64Array": "q",
-    "BigUint64Array": "Q",
-}
-KINDS = {
-    "i1": "Int8Array",
-    "u1": "Uint8Array",
-    "i2": "Int16Array",
-    "u2": "Uint16Array",
-    "i4": "Int32Array",
-    "u4": "Uint32Array",
-    "i8": "BigInt64Array",
-    "u8": "BigUint64Array",
-    "f2": "Float16Array",
-    "f4": "Float32Array",
-    "f8": "Float64Array",
-}
-NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf"), "-0": -0.0}
-FUNCTION = type(load)
-ITERATORS = tuple(type(i) for i in (
-    iter(()), iter([]), iter({}), iter({}.keys()), iter({}.values()), iter({}.items()), iter(set()), iter(""), iter(b""),
-    iter(range(0)), iter(int, 0), reversed([]), map(int, ()), filter(int, ()), zip(), enumerate(()), (i for i in ()),
-    iter(bytearray()), iter(memoryview(b""))))
-READY = ITERATORS[:10]
+VIEWS = dict(zip(
+    ("Int8Array Uint8ClampedArray Int16Array Uint16Array Int32Array Uint32Array Float32Array Float64Array "
+     "BigInt64Array BigUint64Array").split(), "bBhHiIfdqQ"))
 
 
-def kind_of(letter, size):
-    group = "f" if letter in "efd" else "u" if letter in "BHILQNc?" else "i" if letter in "bhilqn" else ""
-    return KINDS.get(group + str(size))
+class Lacking(BaseException):
+    """What a value needs in order to cross has not come yet."""
+
+
+def missing(outgoing, value, depth):
+    raise Lacking
+
+
+def other(outgoing, value, depth):
+    """The rest has another, which knows what to do with these."""
+    kind = type(value)
+    if (hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__anext__")
+            or hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools")):
+        raise Lacking
+    return outgoing.refer(value)
+
+
+def named_encoder(base):
+    """The same for what is no type of Python itself."""
+    return base.__module__.split(".")[0] in "array datetime decimal enum numpy pathlib" and missing
 
 
 class Outgoing:
@@ -1240,15 +1174,15 @@ class Outgoing:
         if before is not None:
             return '["#",%d]' % before
         if depth <= 0:
-            raise UncrossableError("Cannot send it: it is nested deeper than %d (limits.depth)" % LIMITS["depth"])
+            raise RecursionError
         encode = ENCODERS.get(kind)
         if encode is None:
             for base in kind.__mro__[:-1]:
-                encode = ENCODERS.get(base) or NAMED.get((base.__module__.split(".")[0], base.__name__))
+                encode = ENCODERS.get(base) or named_encoder(base)
                 if encode:
                     break
             else:
-                encode = Outgoing.other
+                encode = other
         return encode(self, value, depth)
 
     def scalar(self, value):
@@ -1267,12 +1201,17 @@ class Outgoing:
     def list(self, value, depth):
         if isinstance(value, tuple) and (hasattr(value, "_fields") or hasattr(value, "n_fields")):
             return self.refer(value)
+        return self.many("[0", value, list(value), depth)
+
+    def many(self, start, value, items, depth):
         self.begin(value)
-        return ",".join(["[0"] + [self.value(item, depth - 1) for item in list(value)]) + "]"
+        return ",".join([start] + [self.value(item, depth - 1) for item in items]) + "]"
+
+    def record(self, items, depth):
+        return "{%s}" % ",".join([quote(key) + ":" + self.value(item, depth - 1) for key, item in items])
 
     def set(self, value, depth):
-        self.begin(value)
-        return ",".join(['["s"'] + [self.value(item, depth - 1) for item in list(value)]) + "]"
+        return self.many('["s"', value, list(value), depth)
 
     def dict(self, value, depth):
         if type(value) is Scope or value is MAIN or value is ROOT:
@@ -1282,92 +1221,32 @@ class Outgoing:
             if callable(value.get("then")):
                 return self.refer(value)
             self.begin(value)
-            return "{%s}" % ",".join([quote(key) + ":" + self.value(item, depth - 1) for key, item in items])
-        self.begin(value)
-        return ",".join(['["m"'] + [self.value(part, depth - 1) for item in items for part in item]) + "]"
+            return self.record(items, depth)
+        return self.many('["m"', value, [part for item in items for part in item], depth)
 
     def raw(self, value, depth):
         return self.bytes("Uint8Array", bytes(value))
 
-    def view(self, value, depth):
-        return self.bytes(kind_of(value.format[-1:], value.itemsize) or "Uint8Array", value.tobytes())
-
-    def array(self, value, depth):
-        if value.typecode in "uw":
-            return self.value(value.tounicode(), depth)
-        return self.view(memoryview(value), depth)
-
-    def numpy(self, value, depth):
-        kind = KINDS.get(value.dtype.str[1:]) or ("Uint8Array" if value.dtype.kind == "b" else None)
-        if not kind:
-            return self.list(value.tolist(), depth) if value.dtype.kind in "U" else self.refer(value)
-        if value.ndim != 1:
-            return self.list([row for row in value], depth) if value.ndim else self.value(value.item(), depth)
-        self.kept.append(value)
-        return self.bytes(kind, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
-
-    def datetime(self, value, depth):
-        self.count += 1
-        import calendar
-        if not hasattr(value, "hour"):
-            return '["d",%d]' % (calendar.timegm(value.timetuple()) * 1000)
-        if value.tzinfo is None:
-            return '["d",%d]' % round(value.timestamp() * 1000)
-        return '["d",%d]' % (calendar.timegm(value.utctimetuple()) * 1000 + value.microsecond // 1000)
-
     def error(self, value, depth):
         self.begin(value)
         kind, message, stack, properties = error_parts(value)
-        fields = ",".join([quote(name) + ":" + self.value(properties[name], depth - 1) for name in properties])
+        fields = self.record(properties.items(), depth)
         cause = value.__cause__
         if cause is None and not value.__suppress_context__:
             cause = value.__context__
         errors = getattr(value, "exceptions", None)
-        return '["e",%s,%s,%s,{%s},%s,%s]' % (
+        return '["e",%s,%s,%s,%s,%s,%s]' % (
             quote(kind), quote(message), quote(stack), fields,
             "0" if cause is None else "[%s]" % self.value(cause, depth - 1),
             self.value(list(errors), depth - 1) if isinstance(errors, (list, tuple)) else "0")
 
-    def live(self, opener, text):
-        self.spots.append(opener)
-        return text
-
-    def iterate(self, value, depth):
-        started = type(value) is Iteration
-        iterator = value.iterator if started else value
-        return self.live(lambda channel: Pump(channel, iterator, started), '["I",\x01,%d]' % started)
-
     def kwargs(self, value, depth):
         return '["k",%s]' % self.dict(dict(value), depth)
-
-    def home(self, value, depth):
-        if info(value)["count"] <= 0:
-            raise UncrossableError("Cannot send %r: it was released" % value)
-        return '["r",%d]' % -info(value)["id"]
-
-    def other(self, value, depth):
-        kind = type(value)
-        if hasattr(kind, "__dataclass_fields__"):
-            fields = {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
-            self.kept.append(fields)
-            self.begin(value)
-            return "{%s}" % ",".join(
-                [quote(name) + ":" + self.value(fields[name], depth - 1) for name in fields])
-        if kind in ITERATORS or kind.__module__ == "itertools" or hasattr(kind, "__anext__") and hasattr(kind, "asend"):
-            return self.iterate(value, depth)
-        return self.refer(value)
 
     def refer(self, value, depth=0):
         entry = introduce(value)
         self.introduced.append(entry)
         return '["r",%d,4,%s]' % (entry.id, quote(label_of(value)))
-
-
-class Iteration:
-    """A value that is to cross as a live iterator."""
-
-    def __init__(self, iterator):
-        self.iterator = iterator
 
 
 ENCODERS = {
@@ -1378,37 +1257,17 @@ ENCODERS = {
     frozenset: Outgoing.set,
     bytes: Outgoing.raw,
     bytearray: Outgoing.raw,
-    memoryview: Outgoing.view,
+    memoryview: missing,
     BaseException: Outgoing.error,
     Kwargs: Outgoing.kwargs,
-    Iteration: Outgoing.iterate,
     Root: Outgoing.refer,
     type: Outgoing.refer,
     int: lambda self, value, depth: self.value(int(value), depth),
     float: lambda self, value, depth: self.value(float(value), depth),
     str: lambda self, value, depth: self.value(str.__str__(value), depth),
 }
-NAMED = {
-    ("array", "array"): Outgoing.array,
-    ("numpy", "ndarray"): Outgoing.numpy,
-    ("numpy", "generic"): lambda self, value, depth: self.value(value.item(), depth)
-    if type(value.item()) is not type(value) else self.refer(value),
-    ("datetime", "date"): Outgoing.datetime,
-    ("decimal", "Decimal"): lambda self, value, depth: quote(str(value)),
-    ("pathlib", "PurePath"): lambda self, value, depth: quote(str(value)),
-    ("enum", "Enum"): lambda self, value, depth: self.value(value.value, depth),
-}
-
-
-class Pending:
-    """A value that is not there yet, and the places that it belongs in."""
-
-    def __init__(self):
-        self.places = []
-
-    def fill(self, value):
-        for container, key in self.places:
-            container[key] = value
+class Pending(list):
+    """A value that is not there yet: the places that it belongs in."""
 
 
 class Refused(Exception):
@@ -1418,10 +1277,9 @@ class Refused(Exception):
 class Incoming:
     """Takes in what one incoming message brings."""
 
-    def __init__(self, attached, answer=None, thrown=False):
+    def __init__(self, attached, answer=None):
         self.attached = attached
         self.answer = answer
-        self.thrown = thrown
         self.objects = []
         self.lives = []
         self.waiting = []
@@ -1444,7 +1302,7 @@ class Incoming:
     def at(self, container, key, value):
         decoded = self.value(value)
         if type(decoded) is Pending:
-            decoded.places.append((container, key))
+            decoded.append((container, key))
             return None
         return decoded
 
@@ -1453,7 +1311,7 @@ class Incoming:
         if kind is list:
             self.depth += 1
             if self.depth > LIMITS["depth"] + 2:
-                raise ProtocolError("The peer sent a value that is nested too deep (limits.depth)")
+                raise ProtocolError("a value that is nested too deep (limits.depth)")
             value = DECODERS[value[0]](self, value)
             self.depth -= 1
         elif kind is dict:
@@ -1474,11 +1332,11 @@ class Incoming:
         if position < 0:
             blob = blobs.pop(-position)
             if blob.size != size or blob.filled != size:
-                raise ProtocolError("The peer used a channel that has no such bytes")
+                raise ProtocolError("a value without its bytes")
             blob.view.release()
             return blob.buffer.getvalue()
         if not 0 <= position <= position + size <= len(self.attached):
-            raise ProtocolError("The peer sent a value whose bytes are missing")
+            raise ProtocolError("a value without its bytes")
         return self.attached[position:position + size]
 
     def list(self, tag):
@@ -1560,30 +1418,27 @@ class Incoming:
         data = self.bytes(tag[2], tag[3])
         code = VIEWS.get(kind)
         if code:
-            try:
-                data = bring("array").array(code, data)
-            except ValueError:
-                raise ProtocolError("The peer sent a malformed %s" % printable(kind))
+            data = bring("array").array(code, data)
             if sys.byteorder == "big":
                 data.byteswap()
         elif kind == "ArrayBuffer":
             data = bytearray(data)
         elif kind not in ("Uint8Array", "DataView", "Float16Array"):
-            raise ProtocolError("The peer sent a malformed array of type %s" % printable(str(kind)))
+            raise ProtocolError("an array of type %.99r" % kind)
         return self.keep(data)
 
     def reference(self, tag):
         number = tag[1]
         if number < 0:
-            return export_of(-number).value
+            return known(exports, -number).value
         return import_reference(number, tag)
 
     def path(self, tag):
         target, path = tag[1], tag[2]
         if target == 0 or target < 0:
-            base = ROOT if target == 0 else export_of(-target).value
+            base = ROOT if target == 0 else known(exports, -target).value
             return self.soon(path, base)
-        answer = answer_of(target)
+        answer = known(answers, target)
         if answer.state == DONE:
             return self.soon(path, answer.value)
         pending = Pending()
@@ -1600,33 +1455,6 @@ class Incoming:
 
     def wait(self, pending, source, path=()):
         self.waiting.append((pending, source, path, None))
-
-    def promise(self, tag):
-        remote = import_reference(tag[1], (0, 0, 0, "promise"))
-        answer = ask(-tag[1], [], 0, [], True)
-
-        def once_more():
-            pending = Pending()
-            self.wait(pending, answer)
-            return pending
-        self.lives.append(once_more)
-        pending = once_more()
-        self.objects_kept = getattr(self, "objects_kept", []) + [remote]
-        return pending
-
-    def living(self, value):
-        """Something live, which the value may name again."""
-        self.lives.append(lambda: value)
-        return value
-
-    def signal(self, tag):
-        signal = import_reference(tag[1], None)
-        self.lives.append(lambda: signal)
-        if tag[2]:
-            signal.abort(self.value(tag[3]))
-        if self.answer:
-            self.answer.pins = (self.answer.pins or []) + [signal]
-        return signal
 
 
 def hashable(value):
@@ -1660,7 +1488,7 @@ def url(self, tag):
 DECODERS = {
     0: Incoming.list,
     "u": lambda self, tag: None,
-    "n": lambda self, tag: NUMBERS[tag[1]],
+    "n": lambda self, tag: float(tag[1]),
     "i": lambda self, tag: int(tag[1], 16),
     "d": Incoming.date,
     "x": Incoming.regexp,
@@ -1676,138 +1504,13 @@ DECODERS = {
     "#": lambda self, tag: self.objects[tag[1]],
     "r": Incoming.reference,
     "p": Incoming.path,
-    "P": Incoming.promise,
-    "S": Incoming.signal,
-    "R": lambda self, tag: self.living(ReadableStream(-tag[1], tag[2])),
-    "W": lambda self, tag: self.living(WritableStream(-tag[1])),
-    "I": lambda self, tag: self.living(RemoteIterator(-tag[1], tag[2])),
-    "=": lambda self, tag: self.lives[tag[1]](),
     "k": lambda self, tag: Kwargs(self.value(tag[1])),
 }
 
 # ---- references
 
-imports = {}
 
-
-class Held:
-    """What of the other side is given back when nobody has it any more."""
-
-    def __exit__(self, *error):
-        own = info(self)
-        own["count"], count = 0, own["count"]
-        if count:
-            dropped.append((own["id"], count))
-
-    def __del__(self):
-        self.__exit__()
-
-
-class Remote(Held):
-    """An object of the other side. A call of it, or of a method, waits for the answer; in a coroutine it gives something to await."""
-
-    def __init__(self, number, label):
-        self.__dict__["_remote"] = {"id": number, "label": label, "count": 1, "methods": set()}
-
-    def __call__(self, *args, **named):
-        return invoke(self, [], 1, args, named)
-
-    def __getattr__(self, name):
-        methods = info(self)["methods"]
-        if name.startswith("_") or name in ("then", "constructor"):
-            raise AttributeError(name)
-        if name not in methods:
-            try:
-                return invoke(self, [name], 0, (), {}, True)
-            except RemoteError as error:
-                if error.type != "AccessError":
-                    raise
-            methods.add(name)
-        return lambda *args, **named: invoke(self, [name], 1, args, named)
-
-    def __setattr__(self, name, value):
-        invoke(self, [name], 3, (value,), {}, True)
-
-    def __delattr__(self, name):
-        invoke(self, [name], 4, (), {}, True)
-
-    def __getitem__(self, key):
-        return invoke(self, [str(key)], 0, (), {}, True)
-
-    def __setitem__(self, key, value):
-        invoke(self, [str(key)], 3, (value,), {}, True)
-
-    def __contains__(self, key):
-        return invoke(self, [str(key)], 5, (), {}, True)
-
-    def __iter__(self):
-        return invoke(self, [], 7, (), {}, True)
-
-    def __aiter__(self):
-        return self.__iter__()
-
-    def __enter__(self):
-        return self
-
-    def __repr__(self):
-        return info(self)["label"]
-
-
-class Signal(Held):
-    """A signal of the other side: `aborted`, `reason`, and `wait(timeout)`, which says whether it was aborted."""
-
-    def __init__(self, number, label):
-        self._remote = {"id": number, "label": "[remote AbortSignal]", "count": 1}
-        self.aborted = False
-        self.reason = None
-        self._waiting = set()
-
-    def abort(self, reason):
-        self.aborted = True
-        self.reason = reason
-        for thread in list(self._waiting):
-            thread.wake()
-
-    def wait(self, timeout=None):
-        thread = current()
-        self._waiting.add(thread)
-        try:
-            block(thread, lambda: self.aborted, timeout)
-        finally:
-            self._waiting.discard(thread)
-        return self.aborted
-
-
-ENCODERS[Remote] = ENCODERS[Signal] = Outgoing.home
-
-
-def info(remote):
-    return remote.__dict__["_remote"]
-
-
-def import_reference(number, tag):
-    found = imports.get(number)
-    found = found and found()
-    if found is not None and info(found)["count"] > 0:
-        info(found)["count"] += 1
-        return found
-    if len(imports) > LIMITS["references"]:
-        for known in list(imports):
-            if imports[known]() is None:
-                del imports[known]
-        if len(imports) > LIMITS["references"]:
-            raise ProtocolError("The peer sent more than %d references (limits.references)" % LIMITS["references"])
-    made = Signal(number, "") if tag is None else Remote(number, remote_label(tag))
-    imports[number] = ref(made, lambda gone: imports.pop(number, None) if imports.get(number) is gone else None)
-    return made
-
-
-def remote_label(tag):
-    name = printable(str(tag[3]) if len(tag) > 3 else "")[:160]
-    return "[remote %s]" % " ".join(
-        part for part in (("object", "function", "class", "symbol", "")[tag[2] if len(tag) > 2 else 0], name) if part)
-
-
+@calm
 def introduce(value):
     global last_export
     with export_lock:
@@ -1824,14 +1527,12 @@ def introduce(value):
     return entry
 
 
-introduce = calm(introduce)
-
-
+@calm
 def give_back(number, count):
     with export_lock:
-        entry = export_of(number)
+        entry = known(exports, number)
         if not 0 < count <= entry.count:
-            raise ProtocolError("The peer gave back %d introductions of reference %d, and held %d" % (
+            raise ProtocolError("%d introductions of reference %d back, and had %d" % (
                 count, number, entry.count))
         entry.count -= count
         if entry.count:
@@ -1840,9 +1541,6 @@ def give_back(number, count):
     drop(entry.value)
     if entry.release:
         entry.release()
-
-
-give_back = calm(give_back)
 
 
 class Export:
@@ -1885,6 +1583,10 @@ def index_of(value, key):
     return key
 
 
+# What the rest can do with a value.
+WAYS = {}
+
+
 def other_access(value, path, how, args):
     for key in path[:-1] if 3 <= how <= 5 else path:
         value = step(value, key)
@@ -1913,38 +1615,17 @@ def other_access(value, path, how, args):
         if isinstance(value, dict):
             return [key for key in value if type(key) is str and not (kind is Scope and key[:2] == "__")]
         return list(value.__dict__) if hasattr(value, "__dict__") else dir(value)
-    elif how == 7:
-        if hasattr(kind, "__aiter__"):
-            return Iteration(value.__aiter__())
-        return Iteration(iter(value))
     elif how == 8:
         if hasattr(kind, "__exit__"):
             value.__exit__(None, None, None)
         elif hasattr(kind, "__aexit__"):
             return value.__aexit__(None, None, None)
-    elif how == 9:
-        if isinstance(value, dict):
-            return {key: value[key] for key in value if not (kind is Scope and key[:2] == "__")}
-        if hasattr(value, "_asdict"):
-            return dict(value._asdict())
-        if hasattr(value, "n_fields"):
-            return {name: getattr(value, name) for name in dir(value)
-                    if name[0] != "_" and not callable(getattr(value, name)) and name[:2] != "n_"}
-        if hasattr(value, "__dict__") or hasattr(kind, "__slots__"):
-            names = list(getattr(value, "__dict__", ())) + [
-                name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
-            return {name: getattr(value, name) for name in names if name[:2] != "__"}
-        return list(value) if hasattr(kind, "__iter__") else value
+    elif how in WAYS:
+        return WAYS[how](value)
     else:
-        raise ProtocolError("The peer asked for %s, which is nothing that can be done" % how)
-
+        raise TypeError("There is no way %s of calling" % how)
 
 # ---- calls
-
-
-class Question:
-    """A call of this side."""
-    __slots__ = ("id", "done", "failed", "value", "thread", "then", "abandoned")
 
 
 def when_filled(waiting, then, failed):
@@ -1957,13 +1638,11 @@ def when_filled(waiting, then, failed):
             last = missing[0] == 0
         if last:
             for pending, source, path, value in waiting:
-                if type(source) is Question and source.failed or type(source) is Answer and source.state == FAILED:
+                if source and source.state == FAILED:
                     return failed(source.value)
             if any(path for pending, source, path, value in waiting):
                 # Reading a path runs code.
-                queue.append(read)
-                if current() is not main or main.stack:
-                    rouse()
+                run_soon(read)
             else:
                 read()
 
@@ -1973,26 +1652,16 @@ def when_filled(waiting, then, failed):
                 value = value if source is None else source.value
                 for key in path:
                     value = step(value, key)
-                pending.fill(value)
+                for container, key in pending:
+                    container[key] = value
         except BaseException as error:
             return failed(error)
         then()
 
     for pending, source, path, value in waiting:
-        if source is None:
-            one()
-            continue
-        with state_lock:
-            if type(source) is Question:
-                ready = source.done
-                if not ready:
-                    source.then.append(one)
-            else:
-                ready = source.state != PENDING
-                if not ready:
-                    source.waiting = source.waiting or []
-                    source.waiting.append(one)
-        if ready:
+        if source:
+            when_over(source, one)
+        else:
             one()
     one()
 
@@ -2007,7 +1676,7 @@ def decode_call(answer, message, attached):
         except Refused as error:
             return settle(answer, FAILED, TypeError(str(error)))
         if type(args) is not list:
-            raise ProtocolError("The peer sent malformed arguments")
+            raise ProtocolError("malformed arguments")
         answer.args = args
         if incoming.waiting:
             # References that came home stay valid: the target is found now.
@@ -2023,6 +1692,12 @@ def decode_call(answer, message, attached):
 
 def begin_later(answer):
     begin(answer)
+    run_soon()
+
+
+def run_soon(*work):
+    """Queues work, and finds a thread for what is in the queue."""
+    queue.extend(work)
     if queue and (current() is not main or main.stack):
         rouse()
 
@@ -2037,11 +1712,21 @@ def send_value(op, number, value):
     post("", number, parcel)
 
 
-def send_error(number, error):
+def other_reply(answer):
+    """Answers with what is not plain, or failed."""
+    error = answer.value
     try:
-        send_value(5, number, trimmed(error))
-    except Exception as worse:
-        send_value(5, number, RuntimeError("%s (its error could not be sent: %s)" % (type(error).__name__, worse)))
+        try:
+            if answer.state == DONE:
+                return send_value(4, answer.id, error)
+        except Exception as uncrossable:
+            error = uncrossable
+        try:
+            send_value(5, answer.id, trimmed(error))
+        except Exception as worse:
+            send_value(5, answer.id, RuntimeError("%s (its error could not be sent: %s)" % (type(error).__name__, worse)))
+    except Lacking:
+        when_whole(lambda: other_reply(answer))
 
 
 def trimmed(error):
@@ -2050,140 +1735,6 @@ def trimmed(error):
     while trace and trace.tb_frame.f_code.co_filename == "pushy:agent":
         trace = trace.tb_next
     return error.with_traceback(trace)
-
-
-def ask(target, path, how, args, wanted):
-    """Sends a call."""
-    outgoing = Outgoing()
-    text, form = outgoing.encode(list(args))
-    question = Question()
-    question.done = question.failed = question.abandoned = False
-    question.value = question.thread = None
-    question.then = []
-    stack = current().stack
-    parent = stack[-1].id if stack else 0
-
-    def parcel(_):
-        global last_question
-        last_question += 1
-        question.id = last_question
-        questions[last_question] = question
-        placed, tagged = outgoing.place(text, form)
-        blobs_text = ",[%s]" % ",".join(map(str, outgoing.blobs)) if outgoing.blobs else ""
-        return "[2,%d,%d,%s,%d,%s,%d,%d%s]" % (
-            last_question, target, "[%s]" % quote(path[0]) if path else "[]", how, placed, tagged, parent, blobs_text)
-    post("", 0, parcel)
-    return question
-
-
-def invoke(remote, path, how, args, named, wait=False):
-    """Calls the other side, and waits for the answer."""
-    own = info(remote)
-    if own["count"] <= 0:
-        raise ReferenceError("Cannot use a reference that was released")
-    if named:
-        args = tuple(args) + (named,)
-    question = ask(-own["id"], path, how, args, True)
-    loop = None if wait else running_loop()
-    if loop:
-        flush()
-        future = loop.create_future()
-
-        def deliver():
-            if not future.done():
-                (future.set_exception if question.failed else future.set_result)(question.value)
-        with state_lock:
-            ready = question.done
-            question.then.append(lambda: loop.call_soon_threadsafe(deliver))
-        if ready:
-            deliver()
-        return future
-    thread = current()
-    question.thread = thread
-    try:
-        block(thread, lambda: question.done)
-    except Cancelled:
-        if not question.done:
-            question.abandoned = True
-            post("[7,%d]" % question.id)
-        raise
-    finally:
-        question.thread = None
-    if question.failed:
-        raise question.value
-    return question.value
-
-
-def running_loop():
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio and asyncio._get_running_loop()
-    except AttributeError:
-        return None
-
-
-unprocessed = []
-
-
-def on_answer(message, attached):
-    global processed
-    op, number, value = message[:3]
-    form = message[3] if len(message) > 3 else 0
-    question = questions.get(number)
-    if question is None:
-        raise ProtocolError("The peer answered call %s, which is not waiting" % number)
-    if len(message) > 4:
-        place = [False]
-        unprocessed.append(place)
-
-        def later_on(held):
-            global processed
-            place[0] = True
-            while unprocessed and unprocessed[0][0]:
-                del unprocessed[0]
-                processed += 1
-            finish_question(question, op, value, form, held)
-        del questions[number]
-        arrive(message[4], attached, later_on)
-        return
-    del questions[number]
-    if unprocessed:
-        unprocessed.append([True])
-    else:
-        processed += 1
-    finish_question(question, op, value, form, attached)
-
-
-def finish_question(question, op, value, form, attached):
-    def done(failed, result):
-        with state_lock:
-            question.value = result
-            question.failed = failed
-            question.done = True
-            then = question.then
-        for one in then:
-            one()
-        if question.thread:
-            question.thread.wake()
-
-    if form == 1:
-        incoming = Incoming(attached, None, op == 5)
-        try:
-            value = incoming.top(value, form)
-            if incoming.refused:
-                raise Refused(incoming.refused)
-        except Refused as error:
-            return done(True, TypeError(str(error)))
-        if incoming.waiting:
-            holder = incoming.holder
-            return when_filled(
-                incoming.waiting, lambda: done(op == 5, as_error(holder[0]) if op == 5 else holder[0]),
-                lambda error: done(True, error))
-    done(op == 5, as_error(value) if op == 5 else value)
-
-
-def as_error(value):
-    return value if isinstance(value, BaseException) else RemoteError(value)
 
 
 def on_cancel(message, attached):
@@ -2222,10 +1773,10 @@ def clear_cancel(thread):
 
 
 def on_pull(message, attached):
-    answer = answer_of(message[1])
+    answer = known(answers, message[1])
     with state_lock:
         if answer.wanted or answer.dropped:
-            raise ProtocolError("The peer asked twice")
+            raise ProtocolError("the same pull twice")
         answer.wanted = True
         mine = answer.state != PENDING and not answer.sent
         if mine:
@@ -2244,7 +1795,7 @@ def release(counts):
         if number < 0:
             give_back(-number, counts[i + 1])
             continue
-        answer = answer_of(number)
+        answer = known(answers, number)
         with state_lock:
             if answer.wanted or answer.sent:
                 continue
@@ -2286,62 +1837,10 @@ def write_piece():
 # ---- session
 
 
+@calm
 def set_waiting(thread, waiting):
     with cancel_lock:
         thread.waiting = waiting
-
-
-set_waiting = calm(set_waiting)
-
-
-def block(thread, ready, timeout=None):
-    """Waits until something has arrived. Meanwhile it runs calls that descend from its own, and reads if nobody else does."""
-    until = timeout is not None and bring("time").monotonic() + timeout
-    set_waiting(thread, thread.waiting + 1)
-    waiters.append(thread)
-    try:
-        while not ready():
-            raise_if_cancelled(thread)
-            if thread.inbox:
-                waiters.remove(thread)
-                before, thread.waiting = thread.waiting, 0
-                try:
-                    perform(thread.inbox.popleft(), thread)
-                finally:
-                    set_waiting(thread, before)
-                    waiters.append(thread)
-                continue
-            flush()
-            if timeout is not None:
-                rest = until - sys.modules["time"].monotonic()
-                if rest <= 0:
-                    return
-                wake_watcher()
-                thread.lock.acquire(True, min(rest, 1))
-            elif baton.acquire(False):
-                try:
-                    if not ready() and not thread.inbox:
-                        receive()
-                finally:
-                    baton.release()
-                if queue:
-                    rouse()
-            else:
-                thread.lock.acquire()
-    finally:
-        waiters.remove(thread)
-        set_waiting(thread, thread.waiting - 1)
-        if waiters and not baton.locked():
-            pass_on()
-        if asleep:
-            wake_watcher()
-    raise_if_cancelled(thread)
-
-
-def raise_if_cancelled(thread):
-    if thread.stack and thread.stack[-1].cancelled == 2:
-        thread.stack[-1].cancelled = 1
-        raise Cancelled("The call was cancelled")
 
 
 def flood():
@@ -2382,10 +1881,9 @@ def arrive(numbers, attached, then):
     for i in range(0, len(numbers), 2):
         channel, size = new_channel(numbers[i]), numbers[i + 1]
         if size > LIMITS["valueBytes"]:
-            raise ProtocolError(
-                "The peer sent a value of %d bytes; limits.valueBytes is %d" % (size, LIMITS["valueBytes"]))
+            exceeded("valueBytes", "bytes in a value")
         if sum(blob.size for blob in blobs.values()) + size > LIMITS["incomingBytes"] or size <= 0:
-            raise ProtocolError("The peer sent more than %d bytes at once (limits.incomingBytes)" % LIMITS["incomingBytes"])
+            exceeded("incomingBytes", "bytes at once")
         blob = Blob()
         blob.size = size
         blob.filled = 0
@@ -2420,9 +1918,9 @@ widened = False
 def fail(error):
     """The peer broke the rules: it is told, and the agent ends."""
     if not isinstance(error, ProtocolError):
-        error = "The peer sent something that cannot be handled (%s: %s)" % (type(error).__name__, error)
+        error = "what cannot be handled%s (%s: %s)" % ("" if whole else " before the rest", type(error).__name__, error)
     with out_lock:
-        pending.append("[17,%s]" % quote(str(error)[:1000]))
+        pending.append("[17,%s]" % quote(("The peer sent %s" % error)[:1000]))
         seal()
     if write_lock.acquire(True, 1):
         while sealed:
@@ -2432,13 +1930,7 @@ def fail(error):
 
 def add_worker():
     global workers
-    if "threading" not in sys.modules:
-        # It takes the thread that imports it for the main one.
-        threading = bring("threading")
-        first = threading._main_thread
-        threading._active.pop(first._ident, None)
-        first._ident = main.ident
-        threading._active[main.ident] = first
+    add_threading()
     try:
         _thread.start_new_thread(work, ())
         workers += 1
@@ -2545,6 +2037,39 @@ def watch():
             calm = 0
 
 
+# Is the rest there, and what waits for it.
+whole = False
+lacking = []
+
+
+@calm
+def when_whole(work):
+    """Goes on when the rest of the agent has come; asks for it."""
+    with state_lock:
+        ready = whole
+        if not ready:
+            lacking.append(work)
+            asks = len(lacking) == 1
+    if ready:
+        work()
+    elif asks:
+        post("[18]")
+
+
+def on_rest(message, attached):
+    global LATER
+    if whole:
+        raise ProtocolError("the rest twice")
+    LATER = message[2]
+    if message[1] == "d":
+        LATER = bring("zlib").decompress(bring("binascii").a2b_base64(LATER), -15)
+    load()
+    with state_lock:
+        waiting = lacking[:]
+        del lacking[:]
+    run_soon(*waiting)
+
+
 def on_ping(message, attached):
     post("[15,%d]" % message[1])
     if current() is not main or main.stack:
@@ -2552,21 +2077,18 @@ def on_ping(message, attached):
 
 # ---- channels
 
-STREAM_CREDIT = 256 << 10
-ITERATOR_CREDIT = 4 << 10
 last_channel = 0
 last_peer_channel = 0
 # Numbers that the peer left out so far.
 skipped_channels = set()
 inflows = {}
 outflows = {}
-channel_order = {}
 
 
 def new_channel(number):
     global last_peer_channel
     if type(number) is not int or number > last_peer_channel + LIMITS["channels"]:
-        raise ProtocolError("The peer opened channel %s far out of order" % number)
+        raise ProtocolError("channel %s out of order" % number)
     if number > last_peer_channel:
         # A message that waits opens its channels later than the ones behind it do.
         skipped_channels.update(range(last_peer_channel + 1, number))
@@ -2576,10 +2098,693 @@ def new_channel(number):
     elif number in skipped_channels:
         skipped_channels.discard(number)
     else:
-        raise ProtocolError("The peer opened channel %s twice" % number)
+        raise ProtocolError("channel %s out of order" % number)
     if len(inflows) + len(outflows) > LIMITS["channels"]:
-        raise ProtocolError("There are more than %d open streams (limits.channels)" % LIMITS["channels"])
+        exceeded("channels", "streams at once")
     return number
+
+
+def on_other(message, attached):
+    handle = HANDLERS.get(message[0])
+    if handle is None:
+        raise ProtocolError("a message of type %s, which is none, or before the rest" % message[0])
+    handle(message, attached)
+
+
+HANDLERS = {
+    **HANDLERS,
+    3: on_pull,
+    6: on_release,
+    7: on_cancel,
+    14: on_ping,
+    19: on_rest,
+}
+
+
+read_into = io.FileIO(READ, closefd=False).readinto
+
+
+def on_chunk(channel, data, at, length):
+    blob = blobs.get(channel)
+    have = min(length, len(data) - at)
+    if blob is None:
+        on_stream_chunk(-channel, data[at:at + have] + read_exactly(length - have))
+        return at + have
+    filled = blob.filled
+    end = filled + length
+    if end > blob.size:
+        raise ProtocolError("more bytes on channel %d than announced" % channel)
+    view = blob.view
+    view[filled:filled + have] = memoryview(data)[at:at + have]
+    filled += have
+    while filled < end:
+        count = read_into(view[filled:end])
+        if count == 0:
+            finish(False)
+        filled += count
+    blob.filled = filled
+    if filled == blob.size:
+        blob.arrived()
+    return at + have
+
+
+class Blob:
+    """The bytes of a large value, as they arrive."""
+
+
+def undeferred(then):
+    """What gives things back waits for messages that wait for their blobs."""
+    if deferred:
+        after_deferred.append(then)
+    else:
+        then()
+
+# ---- evaluate
+
+
+def compiled(source, name, mode):
+    """Source that is indented as a whole, as in a template string, is accepted."""
+    try:
+        return compile(source, name, mode, AWAIT, True)
+    except IndentationError:
+        straight = bring("textwrap").dedent(source).strip("\n")
+        if straight == source:
+            raise
+        sources[name] = straight
+        return compile(straight, name, mode, AWAIT, True)
+
+
+def run_source(source, scope, name=None):
+    """Runs statements. With a name it is for the value of the last one."""
+    if name is None:
+        code = compiled(source, named(source), "exec")
+        pending_value = eval(code, scope)
+        return finish_code(pending_value) if code.co_flags & 0x80 else None
+    ast = bring("ast")
+    if not AWAIT and "await" in source:
+        try:
+            made = {}
+            exec(compile("async def value(): return (%s\n)" % source, name, "exec", 0, True), scope, made)
+            return made["value"]()
+        except SyntaxError:
+            pass
+    tree = compiled(source, name, "exec") and compile(
+        sources[name], name, "exec", AWAIT | ast.PyCF_ONLY_AST, True)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    first = compile(tree, name, "exec", AWAIT, True)
+    last = last and compile(ast.Expression(last.value), name, "eval", AWAIT, True)
+    if not AWAIT or not (first.co_flags | (last.co_flags if last else 0)) & 0x80:
+        eval(first, scope)
+        return eval(last, scope) if last else None
+
+    async def run():
+        for code in (first, last):
+            value = code and eval(code, scope)
+            if code and code.co_flags & 0x80:
+                value = await value
+        return value
+    return run()
+
+
+async def finish_code(value):
+    await value
+
+
+def make_scope(initial=()):
+    scope = Scope(initial)
+    scope.setdefault("__name__", "__main__")
+    return scope
+
+
+def make_function(source, names=(), values=(), scope=None):
+    """A function of its source: a def, a class, or an expression."""
+    if scope is None:
+        scope = make_scope(zip(names, values))
+    name = named(source)
+    ast = bring("ast")
+    compiled(source, name, "exec")
+    tree = compile(sources[name], name, "exec", ast.PyCF_ONLY_AST, True)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        value = run_source(sources[name], scope, name)
+        if callable(value):
+            return value
+    elif hasattr(last, "name"):
+        exec(compile(tree, name, "exec", 0, True), scope)
+        return scope[last.name]
+    raise TypeError("Cannot compile this to a function: it ends with neither a def, a class, nor a lambda")
+
+# ---- output
+
+
+def add_threading():
+    """Makes sure that threading takes the main thread for the main one, whoever imports it first."""
+    if "threading" not in sys.modules:
+        threading = bring("threading")
+        first = threading._main_thread
+        threading._active.pop(first._ident, None)
+        first._ident = main.ident
+        threading._active[main.ident] = first
+
+
+def output(descriptor, data):
+    global attached_size
+
+    def parcel(text):
+        global attached_size
+        text = "[13,%d,%d,%d]" % (descriptor, attached_size, len(piece))
+        attached_parts.append(piece)
+        attached_size += len(piece)
+        return text
+    for at in range(0, len(data), 32768):
+        piece = data[at:at + 32768]
+        post("", 0, parcel)
+    if asleep:
+        wake_watcher()
+    if len(sealed) > 2:
+        flood()
+
+# ==== rest
+from _weakref import ref
+
+# ---- limits
+
+LIMITS = {
+    "references": 4000000,
+    "streamWindow": 16 << 20,
+    **LIMITS,
+}
+
+# ---- text
+
+# Whole escape sequences, other control characters, and what turns the direction of the text.
+TERMINAL = (
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[@-Z\\\\^_]"
+    "|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text):
+    """The text without what a terminal would act on."""
+    return text if text.isprintable() else bring("re").sub(TERMINAL, "", text)
+
+# ---- values
+
+KINDS = {
+    "i1": "Int8Array",
+    "u1": "Uint8Array",
+    "i2": "Int16Array",
+    "u2": "Uint16Array",
+    "i4": "Int32Array",
+    "u4": "Uint32Array",
+    "i8": "BigInt64Array",
+    "u8": "BigUint64Array",
+    "f2": "Float16Array",
+    "f4": "Float32Array",
+    "f8": "Float64Array",
+}
+
+
+def kind_of(letter, size):
+    group = "f" if letter in "efd" else "u" if letter in "BHILQNc?" else "i" if letter in "bhilqn" else ""
+    return KINDS.get(group + str(size))
+
+
+def encode_view(outgoing, value, depth):
+    return outgoing.bytes(kind_of(value.format[-1:], value.itemsize) or "Uint8Array", value.tobytes())
+
+
+def encode_array(outgoing, value, depth):
+    if value.typecode in "uw":
+        return outgoing.value(value.tounicode(), depth)
+    return encode_view(outgoing, memoryview(value), depth)
+
+
+def encode_numpy(outgoing, value, depth):
+    kind = KINDS.get(value.dtype.str[1:]) or ("Uint8Array" if value.dtype.kind == "b" else None)
+    if not kind:
+        return outgoing.list(value.tolist(), depth) if value.dtype.kind in "U" else outgoing.refer(value)
+    if value.ndim != 1:
+        return outgoing.list([row for row in value], depth) if value.ndim else outgoing.value(value.item(), depth)
+    outgoing.kept.append(value)
+    return outgoing.bytes(kind, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+def encode_numpy_item(outgoing, value, depth):
+    item = value.item()
+    return outgoing.refer(value) if type(item) is type(value) else outgoing.value(item, depth)
+
+
+def encode_date(outgoing, value, depth):
+    outgoing.count += 1
+    import calendar
+    if not hasattr(value, "hour"):
+        return '["d",%d]' % (calendar.timegm(value.timetuple()) * 1000)
+    if value.tzinfo is None:
+        return '["d",%d]' % round(value.timestamp() * 1000)
+    return '["d",%d]' % (calendar.timegm(value.utctimetuple()) * 1000 + value.microsecond // 1000)
+
+
+def other(outgoing, value, depth):
+    kind = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        outgoing.begin(value)
+        fields = [(name, getattr(value, name)) for name in kind.__dataclass_fields__ if hasattr(value, name)]
+        outgoing.kept.append(fields)
+        return outgoing.record(fields, depth)
+    if hasattr(kind, "__next__"):
+        # Python's own iterators. Others may have more to offer, and a proxy stands for something else.
+        iterable = kind.__module__ in ("builtins", "itertools") and "proxy" not in kind.__name__
+    else:
+        iterable = hasattr(kind, "__anext__") and hasattr(kind, "asend")
+    return encode_iterator(outgoing, value, depth) if iterable else outgoing.refer(value)
+
+
+def encode_text(outgoing, value, depth):
+    return quote(str(value))
+
+
+NAMED = {
+    "array.array": encode_array,
+    "numpy.ndarray": encode_numpy,
+    "numpy.generic": encode_numpy_item,
+    "datetime.date": encode_date,
+    "decimal.Decimal": encode_text,
+    "pathlib.PurePath": encode_text,
+    "enum.Enum": lambda outgoing, value, depth: outgoing.value(value.value, depth),
+}
+
+
+def named_encoder(base):
+    return NAMED.get("%s.%s" % (base.__module__.split(".")[0], base.__name__))
+
+
+class Iteration:
+    """A value that is to cross as a live iterator."""
+
+    def __init__(self, iterator):
+        self.iterator = iterator
+
+
+def live(outgoing, opener, text):
+    outgoing.spots.append(opener)
+    return text
+
+
+def encode_iterator(outgoing, value, depth):
+    started = type(value) is Iteration
+    iterator = value.iterator if started else value
+    return live(outgoing, lambda channel: Pump(channel, iterator, started), '["I",\x01,%d]' % started)
+
+
+def encode_home(outgoing, value, depth):
+    if info(value)["count"] <= 0:
+        raise UncrossableError("Cannot send %r: it was released" % value)
+    return '["r",%d]' % -info(value)["id"]
+
+
+def decode_promise(incoming, tag):
+    remote = import_reference(tag[1], (0, 0, 0, "promise"))
+    question = ask(-tag[1], [], 0, [])
+
+    def once_more(kept=remote):
+        pending = Pending()
+        incoming.wait(pending, question)
+        return pending
+    incoming.lives.append(once_more)
+    return once_more()
+
+
+def living(incoming, value):
+    """Something live, which the value may name again."""
+    incoming.lives.append(lambda: value)
+    return value
+
+
+def decode_signal(incoming, tag):
+    made = living(incoming, import_reference(tag[1], None))
+    if tag[2]:
+        made.abort(incoming.value(tag[3]))
+    if incoming.answer:
+        incoming.answer.pins = (incoming.answer.pins or []) + [made]
+    return made
+
+
+DECODERS = {
+    **DECODERS,
+    "P": decode_promise,
+    "S": decode_signal,
+    "R": lambda incoming, tag: living(incoming, ReadableStream(-tag[1], tag[2])),
+    "W": lambda incoming, tag: living(incoming, WritableStream(-tag[1])),
+    "I": lambda incoming, tag: living(incoming, RemoteIterator(-tag[1], tag[2])),
+    "=": lambda incoming, tag: incoming.lives[tag[1]](),
+}
+
+# ---- references
+
+imports = {}
+
+
+class Held:
+    """What of the other side is given back when nobody has it any more."""
+
+    def __exit__(self, *error):
+        own = info(self)
+        own["count"], count = 0, own["count"]
+        if count:
+            dropped.append((own["id"], count))
+
+    def __del__(self):
+        self.__exit__()
+
+
+class Remote(Held):
+    """An object of the other side. A call of it, or of a method, waits for the answer; in a coroutine it gives something to await."""
+
+    def __init__(self, number, label):
+        self.__dict__["_remote"] = {"id": number, "label": label, "count": 1, "methods": set()}
+
+    def __call__(self, *args, **named):
+        return invoke(self, [], 1, args, named)
+
+    def __getattr__(self, name):
+        methods = info(self)["methods"]
+        if name.startswith("_") or name in ("then", "constructor"):
+            raise AttributeError(name)
+        if name not in methods:
+            try:
+                return invoke(self, [name], 0, (), {}, True)
+            except RemoteError as error:
+                if error.type != "AccessError":
+                    raise
+            methods.add(name)
+        return lambda *args, **named: invoke(self, [name], 1, args, named)
+
+    def __setattr__(self, name, value):
+        invoke(self, [name], 3, (value,), {}, True)
+
+    def __delattr__(self, name):
+        invoke(self, [name], 4, (), {}, True)
+
+    def __getitem__(self, key):
+        return invoke(self, [str(key)], 0, (), {}, True)
+
+    def __setitem__(self, key, value):
+        invoke(self, [str(key)], 3, (value,), {}, True)
+
+    def __contains__(self, key):
+        return invoke(self, [str(key)], 5, (), {}, True)
+
+    def __iter__(self):
+        return invoke(self, [], 7, (), {}, True)
+
+    def __aiter__(self):
+        return self.__iter__()
+
+    def __enter__(self):
+        return self
+
+    def __repr__(self):
+        return info(self)["label"]
+
+
+class Signal(Held):
+    """A signal of the other side: `aborted`, `reason`, and `wait(timeout)`, which says whether it was aborted."""
+
+    def __init__(self, number, label):
+        self._remote = {"id": number, "label": "[remote AbortSignal]", "count": 1}
+        self.aborted = False
+        self.reason = None
+        self._waiting = set()
+
+    def abort(self, reason):
+        self.aborted = True
+        self.reason = reason
+        for thread in list(self._waiting):
+            thread.wake()
+
+    def wait(self, timeout=None):
+        thread = current()
+        self._waiting.add(thread)
+        try:
+            block(thread, lambda: self.aborted, timeout)
+        finally:
+            self._waiting.discard(thread)
+        return self.aborted
+
+
+def info(remote):
+    return remote.__dict__["_remote"]
+
+
+def import_reference(number, tag):
+    found = imports.get(number)
+    found = found and found()
+    if found is not None and info(found)["count"] > 0:
+        info(found)["count"] += 1
+        return found
+    if len(imports) > LIMITS["references"]:
+        for known in list(imports):
+            if imports[known]() is None:
+                del imports[known]
+        if len(imports) > LIMITS["references"]:
+            exceeded("references", "references")
+    made = Signal(number, "") if tag is None else Remote(number, remote_label(tag))
+    imports[number] = ref(made, lambda gone: imports.pop(number, None) if imports.get(number) is gone else None)
+    return made
+
+
+def remote_label(tag):
+    name = printable(str(tag[3]) if len(tag) > 3 else "")[:160]
+    return "[remote %s]" % " ".join(
+        part for part in (("object", "function", "class", "symbol", "")[tag[2] if len(tag) > 2 else 0], name) if part)
+
+# ---- access
+
+
+def iterated(value):
+    return Iteration(value.__aiter__() if hasattr(type(value), "__aiter__") else iter(value))
+
+
+def fields_of(value):
+    kind = type(value)
+    if isinstance(value, dict):
+        return {key: value[key] for key in value if not (kind is Scope and key[:2] == "__")}
+    if hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if hasattr(value, "n_fields"):
+        return {name: getattr(value, name) for name in dir(value)
+                if name[0] != "_" and not callable(getattr(value, name)) and name[:2] != "n_"}
+    if hasattr(value, "__dict__") or hasattr(kind, "__slots__"):
+        names = list(getattr(value, "__dict__", ())) + [
+            name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
+        return {name: getattr(value, name) for name in names if name[:2] != "__"}
+    return list(value) if hasattr(kind, "__iter__") else value
+
+
+WAYS = {7: iterated, 9: fields_of}
+
+# ---- calls
+
+
+class Question:
+    """A call of this side."""
+    state = PENDING
+    waiting = thread = None
+
+
+def ask(target, path, how, args):
+    """Sends a call."""
+    outgoing = Outgoing()
+    text, form = outgoing.encode(list(args))
+    question = Question()
+    stack = current().stack
+    parent = stack[-1].id if stack else 0
+
+    def parcel(_):
+        global last_question
+        last_question += 1
+        question.id = last_question
+        questions[last_question] = question
+        placed, tagged = outgoing.place(text, form)
+        blobs_text = ",[%s]" % ",".join(map(str, outgoing.blobs)) if outgoing.blobs else ""
+        return "[2,%d,%d,%s,%d,%s,%d,%d%s]" % (
+            last_question, target, "[%s]" % quote(path[0]) if path else "[]", how, placed, tagged, parent, blobs_text)
+    post("", 0, parcel)
+    return question
+
+
+def invoke(remote, path, how, args, named, wait=False):
+    """Calls the other side, and waits for the answer."""
+    own = info(remote)
+    if own["count"] <= 0:
+        raise ReferenceError("Cannot use a reference that was released")
+    if named:
+        args = tuple(args) + (named,)
+    question = ask(-own["id"], path, how, args)
+    loop = None if wait else running_loop()
+    if loop:
+        flush()
+        future = loop.create_future()
+
+        def deliver():
+            if not future.done():
+                (future.set_exception if question.state == FAILED else future.set_result)(question.value)
+        when_over(question, lambda: loop.call_soon_threadsafe(deliver))
+        return future
+    thread = current()
+    question.thread = thread
+    try:
+        block(thread, lambda: question.state)
+    except Cancelled:
+        if not question.state:
+            post("[7,%d]" % question.id)
+        raise
+    finally:
+        question.thread = None
+    if question.state == FAILED:
+        raise question.value
+    return question.value
+
+
+def running_loop():
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio and asyncio._get_running_loop()
+    except AttributeError:
+        return None
+
+
+unprocessed = []
+last_question = 0
+
+
+def on_answer(message, attached):
+    global processed
+    op, number, value = message[:3]
+    form = message[3] if len(message) > 3 else 0
+    question = questions.get(number)
+    if question is None:
+        raise ProtocolError("an answer to call %s, which is not waiting" % number)
+    if len(message) > 4:
+        place = [False]
+        unprocessed.append(place)
+
+        def later_on(held):
+            global processed
+            place[0] = True
+            while unprocessed and unprocessed[0][0]:
+                del unprocessed[0]
+                processed += 1
+            finish_question(question, op, value, form, held)
+        del questions[number]
+        arrive(message[4], attached, later_on)
+        return
+    del questions[number]
+    if unprocessed:
+        unprocessed.append([True])
+    else:
+        processed += 1
+    finish_question(question, op, value, form, attached)
+
+
+def finish_question(question, op, value, form, attached):
+    def done(failed, result):
+        with state_lock:
+            question.value = result
+            question.state = FAILED if failed else DONE
+            waiting = question.waiting
+        for then in waiting or ():
+            then()
+        if question.thread:
+            question.thread.wake()
+
+    if form == 1:
+        incoming = Incoming(attached)
+        try:
+            value = incoming.top(value, form)
+            if incoming.refused:
+                raise Refused(incoming.refused)
+        except Refused as error:
+            return done(True, TypeError(str(error)))
+        if incoming.waiting:
+            holder = incoming.holder
+            return when_filled(
+                incoming.waiting, lambda: done(op == 5, as_error(holder[0]) if op == 5 else holder[0]),
+                lambda error: done(True, error))
+    done(op == 5, as_error(value) if op == 5 else value)
+
+
+def as_error(value):
+    return value if isinstance(value, BaseException) else RemoteError(value)
+
+# ---- outbox
+
+
+@calm
+def add_bulk(channel, data, done):
+    """Queues bytes for a channel."""
+    with out_lock:
+        new_bulks.append([channel, memoryview(data), 0, done])
+
+# ---- session
+
+
+def block(thread, ready, timeout=None):
+    """Waits until something has arrived. Meanwhile it runs calls that descend from its own, and reads if nobody else does."""
+    until = timeout is not None and bring("time").monotonic() + timeout
+    set_waiting(thread, thread.waiting + 1)
+    waiters.append(thread)
+    try:
+        while not ready():
+            raise_if_cancelled(thread)
+            if thread.inbox:
+                waiters.remove(thread)
+                before, thread.waiting = thread.waiting, 0
+                try:
+                    perform(thread.inbox.popleft(), thread)
+                finally:
+                    set_waiting(thread, before)
+                    waiters.append(thread)
+                continue
+            flush()
+            if timeout is not None:
+                rest = until - sys.modules["time"].monotonic()
+                if rest <= 0:
+                    return
+                wake_watcher()
+                thread.lock.acquire(True, min(rest, 1))
+            elif baton.acquire(False):
+                try:
+                    if not ready() and not thread.inbox:
+                        receive()
+                finally:
+                    baton.release()
+                if queue:
+                    rouse()
+            else:
+                thread.lock.acquire()
+    finally:
+        waiters.remove(thread)
+        set_waiting(thread, thread.waiting - 1)
+        if waiters and not baton.locked():
+            pass_on()
+        if asleep:
+            wake_watcher()
+    raise_if_cancelled(thread)
+
+
+def raise_if_cancelled(thread):
+    if thread.stack and thread.stack[-1].cancelled == 2:
+        thread.stack[-1].cancelled = 1
+        raise Cancelled("The call was cancelled")
+
+# ---- channels
+
+# What is never waited for.
+READY = tuple(type(iter(i)) for i in ((), [], {}, {}.keys(), {}.values(), {}.items(), set(), "", "\xe9", b"", range(0)))
+STREAM_CREDIT = 256 << 10
+ITERATOR_CREDIT = 4 << 10
+channel_order = {}
 
 
 def reason_text(value):
@@ -2619,10 +2824,10 @@ class Inflow:
 
     def push(self, arrival, cost):
         if self.end:
-            raise ProtocolError("The peer sent on channel %d after its end" % self.id)
+            raise ProtocolError("more on channel %d after its end" % self.id)
         with self.lock:
             if cost > 0 and self.open <= 0:
-                raise ProtocolError("The peer sent more on channel %d than it had credit for" % self.id)
+                raise ProtocolError("more on channel %d than it had credit for" % self.id)
             self.open -= cost
         if arrival[0] == "end":
             self.end = arrival
@@ -2685,7 +2890,7 @@ class Inflow:
 def inflow_of(channel):
     inflow = inflows.get(channel)
     if inflow is None:
-        raise ProtocolError("The peer sent on channel %s, which is not open" % channel)
+        raise ProtocolError("something on channel %s, which is not open" % channel)
     return inflow
 
 
@@ -2788,7 +2993,7 @@ def on_end(message, attached):
     def then(held):
         value = None
         if len(message) > 3:
-            value = Incoming(held, None, failed).top(message[3], message[4] if len(message) > 4 else 0)
+            value = Incoming(held).top(message[3], message[4] if len(message) > 4 else 0)
         inflow_of(channel).push(("end", failed, value), 0)
     in_order(channel, None, attached, then)
 
@@ -2796,7 +3001,7 @@ def on_end(message, attached):
 def on_stop(message, attached):
     outflow = outflows.get(-message[1])
     if outflow is None:
-        raise ProtocolError("The peer stopped channel %s, which is none" % message[1])
+        raise ProtocolError("a stop of channel %s, which is none" % message[1])
     reason = None
     if len(message) > 3:
         reason = Incoming(attached).top(message[3], message[4] if len(message) > 4 else 0)
@@ -2809,7 +3014,7 @@ def on_credit(message, attached):
     if outflow:
         outflow.grant(message[2])
     elif abs(channel) > (last_channel if channel > 0 else last_peer_channel):
-        raise ProtocolError("The peer used channel %s, which was never open" % channel)
+        raise ProtocolError("credit for channel %s, which was never open" % channel)
 
 
 def on_abort(message, attached):
@@ -2824,23 +3029,15 @@ def on_abort(message, attached):
     undeferred(abort)
 
 
-def on_pong(message, attached):
-    raise ProtocolError("The peer answered a ping that was not sent")
-
-
-OTHER_HANDLERS = {
-    3: on_pull,
+HANDLERS = {
+    **HANDLERS,
     4: on_answer,
     5: on_answer,
-    6: on_release,
-    7: on_cancel,
     8: on_credit,
     9: on_items,
     10: on_end,
     11: on_stop,
     12: on_abort,
-    14: on_ping,
-    15: on_pong,
 }
 
 
@@ -2881,7 +3078,7 @@ class Outflow:
 
     def stop(self, early, reason):
         if self.stopped:
-            raise ProtocolError("The peer stopped channel %d twice" % self.id)
+            raise ProtocolError("a stop of channel %d twice" % self.id)
         self.early = early
         self.reason = reason
         self.stopped = True
@@ -2911,51 +3108,6 @@ class Outflow:
                 thread.wake()
             add_bulk(self.id, piece, done)
             block(thread, lambda: taken)
-
-
-def on_chunk(channel, data, at, length):
-    blob = blobs.get(channel)
-    have = min(length, len(data) - at)
-    if blob is None:
-        on_stream_chunk(-channel, data[at:at + have] + read_exactly(length - have))
-        return at + have
-    filled = blob.filled
-    end = filled + length
-    if end > blob.size:
-        raise ProtocolError("The peer sent more bytes on channel %d than it announced" % channel)
-    view = blob.view
-    view[filled:filled + have] = memoryview(data)[at:at + have]
-    filled += have
-    while filled < end:
-        count = read_into(view[filled:end])
-        if count == 0:
-            finish(False)
-        filled += count
-    blob.filled = filled
-    if filled == blob.size:
-        blob.arrived()
-    return at + have
-
-
-class Blob:
-    """The bytes of a large value, as they arrive."""
-    __slots__ = ("size", "filled", "buffer", "view", "arrived")
-
-
-def read_into(view):
-    if hasattr(os, "readv"):
-        return os.readv(READ, [view])
-    data = os.read(READ, len(view))
-    view[:len(data)] = data
-    return len(data)
-
-
-def undeferred(then):
-    """What gives things back waits for messages that wait for their blobs."""
-    if deferred:
-        after_deferred.append(then)
-    else:
-        then()
 
 # ---- live
 
@@ -3148,9 +3300,7 @@ class Pump(Outflow):
         if self.asynchronous:
             on_loop(self.run_async())
         else:
-            queue.append(self.run)
-            if current() is not main or main.stack:
-                rouse()
+            run_soon(self.run)
 
     def send(self):
         """Sends what has been gathered, unless what lay here for a moment has used up the credit meanwhile."""
@@ -3275,7 +3425,6 @@ class Pump(Outflow):
         attempt(self.send)
         flush()
 
-
 # ---- files
 
 # What each takes and gives is said in runtime/js/files.ts. Paths are bytes here: names are UTF-8, whatever the locale says.
@@ -3368,9 +3517,6 @@ class FilePump(Pump):
     def written(self):
         self.active = False
         self.changed()
-
-
-ENCODERS[Source] = lambda self, value, depth: self.live(lambda channel: FilePump(channel, value), '["R",\x01,1]')
 
 
 class Files:
@@ -3497,8 +3643,6 @@ class Files:
             parts.discard(path)
 
 
-ROOT["files"] = Files()
-
 # ---- evaluate
 
 loop = None
@@ -3556,108 +3700,15 @@ def start_async(answer, value):
         flush()
     on_loop(wait(), begun)
 
+# ---- agent
 
-def compiled(source, name, mode):
-    """Source that is indented as a whole, as in a template string, is accepted."""
-    try:
-        return compile(source, name, mode, AWAIT, True)
-    except IndentationError:
-        straight = bring("textwrap").dedent(source).strip("\n")
-        if straight == source:
-            raise
-        sources[name] = straight
-        return compile(straight, name, mode, AWAIT, True)
-
-
-def run_source(source, scope=None, name=None):
-    """Runs statements. With a name it is for the value of the last one."""
-    if scope is None:
-        scope = MAIN
-    if name is None:
-        code = compiled(source, named(source), "exec")
-        pending_value = eval(code, scope)
-        return finish_code(pending_value) if code.co_flags & 0x80 else None
-    ast = bring("ast")
-    if not AWAIT and "await" in source:
-        try:
-            made = {}
-            exec(compile("async def value(): return (%s\n)" % source, name, "exec", 0, True), scope, made)
-            return made["value"]()
-        except SyntaxError:
-            pass
-    tree = compiled(source, name, "exec") and compile(
-        sources[name], name, "exec", AWAIT | ast.PyCF_ONLY_AST, True)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    first = compile(tree, name, "exec", AWAIT, True)
-    last = last and compile(ast.Expression(last.value), name, "eval", AWAIT, True)
-    if not AWAIT or not (first.co_flags | (last.co_flags if last else 0)) & 0x80:
-        eval(first, scope)
-        return eval(last, scope) if last else None
-
-    async def run():
-        for code in (first, last):
-            value = code and eval(code, scope)
-            if code and code.co_flags & 0x80:
-                value = await value
-        return value
-    return run()
-
-
-async def finish_code(value):
-    await value
-
-
-def make_scope(initial=()):
-    scope = Scope(initial)
-    scope.setdefault("__name__", "__main__")
-    return scope
-
-
-def make_function(source, names=(), values=(), scope=None):
-    """A function of its source: a def, a class, or an expression."""
-    if scope is None:
-        scope = make_scope(zip(names, values))
-    name = named(source)
-    ast = bring("ast")
-    compiled(source, name, "exec")
-    tree = compile(sources[name], name, "exec", ast.PyCF_ONLY_AST, True)
-    last = tree.body[-1] if tree.body else None
-    if isinstance(last, ast.Expr):
-        value = run_source(sources[name], scope, name)
-        if callable(value):
-            return value
-    elif hasattr(last, "name"):
-        exec(compile(tree, name, "exec", 0, True), scope)
-        return scope[last.name]
-    raise TypeError("Cannot compile this to a function: it ends with neither a def, a class, nor a lambda")
-
-
-# ---- output
-
-
-def add_threading():
-    """Makes sure that threading takes the main thread for the main one, whoever imports it first."""
-    if "threading" not in sys.modules:
-        threading = bring("threading")
-        first = threading._main_thread
-        threading._active.pop(first._ident, None)
-        first._ident = main.ident
-        threading._active[main.ident] = first
-
-
-def output(descriptor, data):
-    global attached_size
-
-    def parcel(text):
-        global attached_size
-        text = "[13,%d,%d,%d]" % (descriptor, attached_size, len(piece))
-        attached_parts.append(piece)
-        attached_size += len(piece)
-        return text
-    for at in range(0, len(data), 32768):
-        piece = data[at:at + 32768]
-        post("", 0, parcel)
-    if asleep:
-        wake_watcher()
-    if len(sealed) > 2:
-        flood()
+ENCODERS = {
+    **ENCODERS,
+    memoryview: encode_view,
+    Iteration: encode_iterator,
+    Remote: encode_home,
+    Signal: encode_home,
+    Source: lambda outgoing, value, depth: live(outgoing, lambda channel: FilePump(channel, value), '["R",\x01,1]'),
+}
+ROOT["files"] = Files()
+whole = True

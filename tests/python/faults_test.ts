@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { PYTHON } from "./pythons.ts";
-import { AGENT, chunk, converse, expect, frame, joined, start } from "./raw_agent.ts";
+import { AGENT, chunk, converse, expect, frame, joined, REST, start } from "./raw_agent.ts";
 
 const ignore = PYTHON === undefined;
 
@@ -25,10 +25,11 @@ Deno.test({
   name: "Python: an agent whose input is cut, anywhere, ends",
   ignore,
   fn: async () => {
-    const whole = joined(AGENT, TALK);
+    const whole = joined(AGENT, REST, TALK);
+    const complete = whole.length - TALK.length;
     const cuts = new Set<number>();
-    for (let i = 0; i < 12; i++) cuts.add(Math.floor((AGENT.length * i) / 12));
-    for (let at = AGENT.length; at < whole.length; at += 15) cuts.add(at);
+    for (let i = 0; i < 24; i++) cuts.add(Math.floor((complete * i) / 24));
+    for (let at = complete; at < whole.length; at += 15) cuts.add(at);
     const check = async (at: number) => {
       const { output, success } = await converse(
         new Uint8Array(0),
@@ -57,7 +58,7 @@ Deno.test({
     const child = start();
     const writer = child.stdin.getWriter();
     const reader = child.stdout.getReader();
-    await writer.write(AGENT);
+    await writer.write(joined(AGENT, REST));
     for (const byte of TALK) await writer.write(new Uint8Array([byte]));
     await expect(reader, all("[4,1,42]", "[4,3,40]"));
     child.kill("SIGSTOP");
@@ -131,7 +132,8 @@ Deno.test({
         [2, 1, 0, ["files", "read"], 1, [`${folder}/pipe`, 0]],
         [2, 2, 0, ["files", "write"], 1, [`${folder}/part`, 0, 0o600, true, "evil"]],
       ];
-      const { output } = await converse(frame(JSON.stringify(calls)), all("[5,1,", "[5,2,"));
+      const said = all("[5,1,", "[5,2,");
+      const { output } = await converse(joined(REST, frame(JSON.stringify(calls))), said);
       assert(all('"ESPECIAL"', '"ELOOP"')(output), output);
       assertEquals(await Deno.readTextFile(`${folder}/secret`), "");
     } finally {

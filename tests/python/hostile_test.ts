@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { PYTHON } from "./pythons.ts";
-import { chunk, converse, frame, joined } from "./raw_agent.ts";
+import { chunk, converse, frame, joined, REST } from "./raw_agent.ts";
 
 const ignore = PYTHON === undefined;
 
@@ -104,7 +104,26 @@ const ENDS: [name: string, bytes: Uint8Array][] = [
   ],
 ];
 
-for (const [name, bytes] of ENDS) {
+/** What needs the rest of the agent, before that has come; and what is wrong with the rest itself. */
+const WITHOUT_REST: [name: string, bytes: Uint8Array][] = [
+  ["an object before the rest", passing('["r",1,1,"f"]')],
+  ["a stream before the rest", passing('["R",1,1]')],
+  ["a promise before the rest", passing('["P",1]')],
+  ["items of a channel before the rest", frame("[[9,1,1,[1]]]")],
+  ["a chunk of a channel before the rest", chunk(1, new Uint8Array(1))],
+  ["an answer before the rest", frame("[[4,1,null]]")],
+  ["the rest twice", joined(REST, REST)],
+  ["a rest that is no Python", frame('[[19,"p","def"]]')],
+  ["a rest that cannot be unpacked", frame('[[19,"d","AAAA"]]')],
+  ["a rest that is a number", frame('[[19,"p",5]]')],
+];
+
+const HOSTILE = [
+  ...ENDS.map(([name, bytes]): typeof ENDS[0] => [name, joined(REST, bytes)]),
+  ...WITHOUT_REST,
+];
+
+for (const [name, bytes] of HOSTILE) {
   Deno.test({
     name: `hostile: ${name} ends the agent`,
     ignore,

@@ -74,6 +74,8 @@ Deno.test({
   fn: async () => {
     await using py = await python({}, DEBIAN);
     const np = await py.import("numpy");
+    // The rest of the agent, which knows of arrays, has come.
+    assertEquals(await np.arange(2), new BigInt64Array([0n, 1n]));
     const floats = Float64Array.from({ length: 200_000 }, (_, i) => i / 2);
     const { bytesSent, bytesReceived } = py.stats;
     const doubled = await np.multiply(floats, 2);

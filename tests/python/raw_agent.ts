@@ -4,7 +4,8 @@
  * @module
  */
 
-import { agentBytes, startCommand } from "../../runtime/bootstrap.ts";
+import { Op } from "../../protocol/messages.ts";
+import { agentBytes, agentRest, startCommand } from "../../runtime/bootstrap.ts";
 import { runtimeOf } from "../../runtime/runtimes.ts";
 import { PYTHON } from "./pythons.ts";
 
@@ -51,6 +52,12 @@ const runtime = runtimeOf("python");
 
 /** The agent itself, as it is sent first. */
 export const AGENT: Uint8Array = agentBytes(runtime, true);
+
+/** The message that brings the rest of it. */
+export const REST_MESSAGE: string = JSON.stringify([Op.rest, ...agentRest(runtime, true)]);
+
+/** The same as a first frame. */
+export const REST: Uint8Array = frame(`[${REST_MESSAGE}]`);
 
 /** Starts an interpreter that waits for its agent. */
 export function start(): Deno.ChildProcess {
