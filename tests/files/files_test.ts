@@ -50,7 +50,7 @@ copies("all sizes there and back are the same bytes", async ({ con, guard }) => 
     string,
     string,
   ];
-  for (const size of [0, 1, 64 << 10, (64 << 10) + 1, 1 << 20, 3_000_001]) {
+  for (const size of [0, 1, 64 << 10, (64 << 10) + 1, 1 << 20, 2 << 20, 5_000_001]) {
     const data = bytes(size);
     await Deno.writeFile(a, data);
     const seen: CopyProgress[] = [];
