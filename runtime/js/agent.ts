@@ -9,6 +9,7 @@ import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import { resolveLimits } from "../../protocol/limits.ts";
 import { Session } from "../../protocol/session.ts";
+import * as hugePages from "../huge_pages.ts";
 import { makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
@@ -18,6 +19,7 @@ import { type Loaded, openWires } from "./wires.ts";
 
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
+  host.unset(hugePages.NAME, hugePages.VALUE);
   const wires = await openWires(loaded);
   let settings: Settings = {};
   const { files, abandon } = makeFiles();
