@@ -20,10 +20,12 @@ export function spawnRaw(...args: string[]) {
   let buffer = new ArrayBuffer(128 << 10);
   return {
     write: (bytes: Uint8Array) => writer.write(bytes),
-    async read(keep = false): Promise<number> {
+    /** `keep` gets the bytes, which are valid during its call. */
+    async read(keep?: (bytes: Uint8Array) => unknown): Promise<number> {
       const { value } = await reader.read(new Uint8Array(buffer));
       buffer = value!.buffer as ArrayBuffer;
-      return keep ? value!.slice().length : value!.length;
+      keep?.(value!);
+      return value!.length;
     },
     async end(): Promise<void> {
       process.kill("SIGKILL");
@@ -64,13 +66,19 @@ export async function echo(): Promise<{ p50: number; atOnce: number }> {
   return { p50: percentile(times, 50), atOnce };
 }
 
-/** Bytes from the child, in MB/s; `keep` has each piece in memory of its own, as whoever uses them needs it. */
-export async function receive(size: number, keep = false): Promise<number> {
+/**
+ * Bytes from the child, in MB/s. Whoever uses them needs them in memory of their own: each piece, or all of them in one
+ * array.
+ */
+export async function receive(size: number, kept?: "pieces" | "whole"): Promise<number> {
   const raw = spawnRaw("send", String(size));
   await new Promise((resolve) => setTimeout(resolve, 200));
   const start = performance.now();
   await raw.write(new Uint8Array(1));
-  for (let read = 0; read < size;) read += await raw.read(keep);
+  let read = 0;
+  const whole = kept === "whole" ? new Uint8Array(size) : undefined;
+  const keep = kept && ((bytes: Uint8Array) => whole ? whole.set(bytes, read) : bytes.slice());
+  while (read < size) read += await raw.read(keep);
   const speed = rate(size, performance.now() - start);
   await raw.end();
   return speed;

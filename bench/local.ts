@@ -56,6 +56,52 @@ export async function latency(): Promise<Row[]> {
   ];
 }
 
+const SIZE = 64 * MIB;
+
+/** How fast `SIZE` bytes go, in MB/s. */
+function timed(work: () => Promise<unknown>): Promise<number> {
+  return medianOf(5, async () => {
+    const start = performance.now();
+    await work();
+    return rate(SIZE, performance.now() - start);
+  });
+}
+
+/** One large value. New memory decides, and that is this process's own affair: see `HUGE_PAGES` in `main.ts`. */
+export async function arrays(): Promise<Row[]> {
+  const rows: Row[] = [];
+  const floorIn = await medianOf(5, () => receive(SIZE));
+  const floorKept = await medianOf(5, () => receive(SIZE, "whole"));
+  const floorOut = await medianOf(5, () => send(SIZE));
+  await using con = await connect("local:");
+  const data = new Uint8Array(SIZE).fill(7);
+  await con.execute(`
+    const blob = new Uint8Array(${SIZE}).fill(7);
+    function take(bytes) { return bytes.length; }
+  `);
+  const take = await con.eval("take") as (bytes: Uint8Array) => Promise<number>;
+  const into = await timed(() => con.eval("blob"));
+  for (
+    const [what, value] of [["raw pipe", floorIn], ["one that keeps its bytes", floorKept]] as const
+  ) {
+    rows.push({
+      what: "one 64 MiB array, in",
+      value: into,
+      unit: "MB/s",
+      floor: { what, value },
+      goal: "0.7 × floor",
+    });
+  }
+  rows.push({
+    what: "one 64 MiB array, out",
+    value: await timed(() => take(data)),
+    unit: "MB/s",
+    floor: { what: "raw pipe", value: floorOut },
+    goal: "0.7 × floor",
+  });
+  return rows;
+}
+
 /** Throughput and start: two CPUs. */
 export async function throughput(): Promise<Row[]> {
   const rows: Row[] = [];
@@ -91,40 +137,15 @@ export async function throughput(): Promise<Row[]> {
     goal: "200 000/s",
   });
 
-  const size = 64 * MIB;
-  const floorIn = await medianOf(5, () => receive(size));
-  const floorKept = await medianOf(5, () => receive(size, true));
-  const floorOut = await medianOf(5, () => send(size));
-  const data = new Uint8Array(size).fill(7);
+  rows.push(...await arrays());
+  const floorIn = await medianOf(5, () => receive(SIZE));
+  const floorKept = await medianOf(5, () => receive(SIZE, "pieces"));
+  const floorOut = await medianOf(5, () => send(SIZE));
   await con.execute(`
-    const blob = new Uint8Array(${size}).fill(7);
-    function take(bytes) { return bytes.length; }
     ${STREAMS}
     function* count(n) { for (let i = 0; i < n; i++) yield i; }
   `);
-  const timed = (work: () => Promise<unknown>) =>
-    medianOf(5, async () => {
-      const start = performance.now();
-      await work();
-      return rate(size, performance.now() - start);
-    });
-  rows.push({
-    what: "one 64 MiB array, in",
-    value: await timed(() => con.eval("blob")),
-    unit: "MB/s",
-    floor: { what: "raw pipe", value: floorIn },
-    goal: "0.7 × floor",
-  });
-  rows.push({
-    what: "one 64 MiB array, out",
-    value: await timed(() =>
-      con.eval("take").then((take) => (take as (b: Uint8Array) => Promise<number>)(data))
-    ),
-    unit: "MB/s",
-    floor: { what: "raw pipe", value: floorOut },
-    goal: "0.7 × floor",
-  });
-  const streamedIn = await timed(() => streamIn(con, size));
+  const streamedIn = await timed(() => streamIn(con, SIZE));
   for (
     const [what, value] of [["raw pipe", floorIn], ["one that keeps its bytes", floorKept]] as const
   ) {
@@ -138,7 +159,7 @@ export async function throughput(): Promise<Row[]> {
   }
   rows.push({
     what: "bytes by stream, out",
-    value: await timed(() => streamOut(con, size)),
+    value: await timed(() => streamOut(con, SIZE)),
     unit: "MB/s",
     floor: { what: "raw pipe", value: floorOut },
     goal: "0.8 × floor",
@@ -167,5 +188,6 @@ export async function throughput(): Promise<Row[]> {
 
 if (import.meta.main) {
   if (Deno.args.includes("--latency")) print("Latency, `local:`", await latency());
+  else if (Deno.args.includes("--arrays")) print("Arrays in huge pages, `local:`", await arrays());
   else print("Throughput, `local:`", await throughput());
 }

@@ -7,9 +7,22 @@
  * @module
  */
 
-const BENCHES: Record<string, { file: string; args?: string[]; pinned?: boolean }> = {
+import * as hugePages from "../runtime/huge_pages.ts";
+
+interface Bench {
+  file: string;
+  args?: string[];
+  pinned?: boolean;
+  env?: Record<string, string>;
+}
+
+/** What an agent is started with (`runtime/huge_pages.ts`), for this side too. */
+const HUGE_PAGES = { [hugePages.NAME]: hugePages.VALUE };
+
+const BENCHES: Record<string, Bench> = {
   latency: { file: "local.ts", args: ["--latency"], pinned: true },
   throughput: { file: "local.ts" },
+  arrays: { file: "local.ts", args: ["--arrays"], env: HUGE_PAGES },
   bulk: { file: "bulk.ts" },
   link: { file: "link.ts" },
   memory: { file: "memory.ts" },
@@ -33,6 +46,7 @@ for (const name of names) {
   if (bench.pinned && Deno.build.os === "linux") command.unshift("taskset", "-c", "0");
   const { success } = await new Deno.Command(command[0]!, {
     args: command.slice(1),
+    env: bench.env ?? {},
     stdout: "inherit",
     stderr: "inherit",
   }).output();

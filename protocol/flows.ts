@@ -110,9 +110,7 @@ export class Flows implements ChannelPort {
   onBytes(channel: number, bytes: Uint8Array): void {
     const inflow = this.#inflow(channel);
     if (!this.#lines.isWaiting(channel)) {
-      // Faster than a slice.
-      const own = new Uint8Array(bytes.length);
-      own.set(bytes);
+      const own = new Uint8Array(bytes);
       inflow.push({ bytes: own }, own.length);
       return;
     }

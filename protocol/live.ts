@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Arrival, Inflow, Outflow } from "./channels.ts";
+import { type Arrival, free, type Inflow, type Outflow } from "./channels.ts";
 
 /** Does this stream give bytes? Only a byte stream has such a reader. */
 export function givesBytes(stream: ReadableStream): boolean {
@@ -131,11 +131,13 @@ export async function pumpReadable(
 export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
   // Without a queue of its own: it asks only when somebody reads, and then takes what has come.
   const deliver = (controller: Controller): void => {
+    const brought = Boolean(controller.byobRequest);
     try {
-      // An error empties a stream's queue: what was put there is read first.
-      for (let given = false; !(given && inflow.failsNext);) {
-        const arrival = inflow.take();
+      for (let given = false;;) {
+        const arrival = inflow.next;
         if (arrival === undefined) break;
+        if (given && !mayFollow(arrival, brought, controller)) break;
+        inflow.take();
         handOver(controller, arrival, inflow);
         given ||= !("items" in arrival) || arrival.items.length > 0;
       }
@@ -159,11 +161,26 @@ export function readableOf(inflow: Inflow, bytes: boolean): ReadableStream {
   return stream;
 }
 
+/** May this be handed over without having been asked for? */
+function mayFollow(arrival: Arrival, brought: boolean, controller: Controller): boolean {
+  // Who brings buffers gets what they hold: the rest is copied only when there is one for it.
+  if ("bytes" in arrival) return !brought || Boolean(controller.byobRequest);
+  // An error empties a stream's queue: what was put there is read first.
+  return !("failed" in arrival && arrival.failed);
+}
+
 type Controller = ReadableStreamDefaultController & Partial<ReadableByteStreamController>;
 
 function handOver(controller: Controller, arrival: Arrival, inflow: Inflow): void {
   if ("bytes" in arrival) {
-    controller.enqueue(arrival.bytes);
+    const { bytes } = arrival;
+    const view = controller.byobRequest?.view;
+    if (!view) return controller.enqueue(bytes);
+    const length = Math.min(bytes.length, view.byteLength);
+    new Uint8Array(view.buffer, view.byteOffset).set(bytes.subarray(0, length));
+    controller.byobRequest!.respond(length);
+    if (length < bytes.length) controller.enqueue(bytes.subarray(length));
+    else free(bytes);
   } else if ("items" in arrival) {
     for (const item of arrival.items) controller.enqueue(item);
   } else {

@@ -11,6 +11,7 @@
 import { FrameWriter } from "../protocol/frame.ts";
 import { Op } from "../protocol/messages.ts";
 import { printable, shorten } from "../protocol/text.ts";
+import * as hugePages from "./huge_pages.ts";
 import type { Runtime, StartOptions } from "./runtimes.ts";
 
 /** The version of the protocol. */
@@ -136,6 +137,7 @@ export function startCommand(
   const wrapper = interpreter.slice(0, at);
   const program = interpreter[at]!;
   const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
+  env.push(`${hugePages.NAME}=\${${hugePages.NAME}-${hugePages.VALUE}} `);
   const names = [runtime.program, ...runtime.alternatives].join(" ");
   // A host may have it under another name: the first that is there is taken.
   const search = interpreter.length === 1 && program === runtime.program &&

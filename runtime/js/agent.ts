@@ -8,6 +8,7 @@
 import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import { Session } from "../../protocol/session.ts";
+import * as hugePages from "../huge_pages.ts";
 import { type Files, makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
@@ -22,6 +23,7 @@ declare const PUSHY_EVALUATE: (code: string) => void;
 
 /** Runs the agent on what the loader has opened. */
 export async function start(loaded: Loaded): Promise<void> {
+  host.unset(hugePages.NAME, hugePages.VALUE);
   const wires = await openWires(loaded);
   let settings: Settings = {};
   let files: { files: Files; abandon(): void } | undefined;

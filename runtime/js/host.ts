@@ -19,6 +19,7 @@ interface DenoNamespace {
   readonly version: { deno: string };
   readonly build: { os: string; arch: string };
   readonly internal: symbol;
+  readonly env: { get(name: string): string | undefined; delete(name: string): void };
   cwd(): string;
   exit(code: number): never;
   kill(pid: number, signal: string): void;
@@ -36,6 +37,7 @@ interface Process {
   readonly versions: Record<string, string | undefined>;
   readonly platform: string;
   readonly arch: string;
+  readonly env: Record<string, string | undefined>;
   readonly stdout: { write: unknown };
   readonly stderr: { write: unknown };
   cwd(): string;
@@ -64,6 +66,15 @@ export const host = {
   parent: (): number => (deno ?? node!).ppid,
   cwd: (): string => (deno ?? node!).cwd(),
   exit: (code: number): never => (deno ?? node!).exit(code),
+  /** Takes a variable that has this value away from the programs that are started from here. */
+  unset(name: string, value: string): void {
+    try {
+      if (deno) { if (deno.env.get(name) === value) deno.env.delete(name); }
+      else if (node!.env[name] === value) delete node!.env[name];
+    } catch {
+      // A sandbox keeps its environment.
+    }
+  },
   /** Ends the rest of the agent's process group, if it leads one. */
   endGroup(signal: string): void {
     try {

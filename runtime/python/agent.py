@@ -939,6 +939,9 @@ def drain():
 def start(path):
     """Runs the agent. `path` is the module path, without what the loader has put aside."""
     global main, print_read, wake_read, wake_write
+    # Set by the command for this process alone, see runtime/huge_pages.ts.
+    if os.environ.get("GLIBC_TUNABLES") == "glibc.malloc.hugetlb=1":
+        os.environ.pop("GLIBC_TUNABLES")
     for fd in (READ, WRITE):
         os.set_blocking(fd, True)
         os.set_inheritable(fd, False)

@@ -358,6 +358,36 @@ Deno.test("a stream of bytes is cut anew where the link is slower than it, and a
   assert(bytes.every((byte, i) => byte === Math.floor(i / 50_000) + 1));
 });
 
+for (const size of [7, 1000, 65_536, 200_000]) {
+  Deno.test(`who brings buffers of ${size} bytes gets all that came, and then the error`, async () => {
+    await using pair = new Pair(makeRoot(), { pressure: true });
+    let made = 0;
+    const stream = new ReadableStream({
+      type: "bytes",
+      pull(controller) {
+        if (made < 30) controller.enqueue(new Uint8Array(1000).fill(++made));
+        else controller.error(new RangeError("over"));
+      },
+    });
+    const echoed = await pair.root.echo(stream) as ReadableStream<Uint8Array>;
+    const reader = echoed.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(size);
+    const got: number[] = [];
+    const error = await assertRejects(async () => {
+      for (;;) {
+        await turn();
+        const { done, value } = await reader.read(new Uint8Array(buffer));
+        assert(!done && value.length > 0);
+        got.push(...value);
+        buffer = value.buffer;
+      }
+    });
+    assertEquals((error as Error).message, "over");
+    assertEquals(got.length, 30_000);
+    assert(got.every((byte, i) => byte === Math.floor(i / 1000) + 1));
+  });
+}
+
 Deno.test("piping between two streams of the same peer does not come through the caller", async () => {
   const output = sink();
   const input = source(20, () => new Uint8Array(10_000));
