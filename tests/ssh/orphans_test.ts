@@ -191,19 +191,24 @@ Deno.test({
   },
 });
 
+/** Python on the host, in processes that the guard knows. */
+function connectPython(server: Server, guard: LeakGuard) {
+  const { address, ...rest } = reach(server);
+  return connect(`ssh:${address}`, {
+    ...rest,
+    runtime: "python",
+    interpreter: "/usr/bin/python3",
+    env: guard.env,
+  });
+}
+
 Deno.test({
   name: "what the daemon's process for a connection leaves behind, killed, goes too",
   ignore,
   fn: async () => {
     await using server = await startSshd();
     await using guard = leakGuard({ grace: GRACE });
-    const { address, ...rest } = reach(server);
-    await using con = await connect(`ssh:${address}`, {
-      ...rest,
-      runtime: "python",
-      interpreter: "/usr/bin/python3",
-      env: guard.env,
-    });
+    await using con = await connectPython(server, guard);
     const lost = con.eval("__import__('time').sleep(1e6)").then(
       () => undefined,
       (error: unknown) => error,
@@ -220,13 +225,7 @@ Deno.test({
   fn: async () => {
     await using server = await startSshd();
     await using guard = leakGuard({ grace: GRACE });
-    const { address, ...rest } = reach(server);
-    await using con = await connect(`ssh:${address}`, {
-      ...rest,
-      runtime: "python",
-      interpreter: "/usr/bin/python3",
-      env: guard.env,
-    });
+    await using con = await connectPython(server, guard);
     assertEquals(await con.eval("__import__('time').sleep(4.5)"), null);
     assert(marked(guard.id).length > 1, "nobody watches over it");
   },
