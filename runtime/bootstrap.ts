@@ -64,9 +64,12 @@ export class BootstrapError extends Error {
   }
 }
 
-/** The command without the watch and the loader, which nobody can read. */
+/** The command without the loader, which nobody can read, and what is ours alone. */
 export function shortCommand(command: readonly string[]): string {
-  return printable(command.join(" ").replace(WATCH, "").replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"));
+  return printable(
+    command.filter((word) => word !== LEAD).join(" ").replace(WATCH, "").replace(HUGE_PAGES, "")
+      .replace(/[A-Za-z0-9+/=_-]{200,}/g, "…"),
+  );
 }
 
 /** What starts an interpreter. */
@@ -117,6 +120,9 @@ const WATCH = [
   "*)[ $t = 1 ]&&{ kill -9 $$;kill -9 -$G;kill -9 -$$;};t=1;;esac;done)&",
 ].join(";");
 
+/** A value that is there already stays. */
+const HUGE_PAGES = `${hugePages.NAME}=\${${hugePages.NAME}-${hugePages.VALUE}} `;
+
 /** Runs a script in a group of its own, which what a login shell waits for does not have. */
 const LEAD =
   'kill -0 -$$ 2>/dev/null||{ command -v setsid >/dev/null&&exec setsid sh -c "$0";};eval "$0"';
@@ -137,7 +143,7 @@ export function startCommand(
   const wrapper = interpreter.slice(0, at);
   const program = interpreter[at]!;
   const env = Object.entries(runtime.env(options)).map(([name, value]) => `${name}=${value} `);
-  env.push(`${hugePages.NAME}=\${${hugePages.NAME}-${hugePages.VALUE}} `);
+  env.push(HUGE_PAGES);
   const names = [runtime.program, ...runtime.alternatives].join(" ");
   // A host may have it under another name: the first that is there is taken.
   const search = interpreter.length === 1 && program === runtime.program &&
