@@ -101,8 +101,10 @@ Deno.test("a restart on the same port works at once, with clients still there", 
     await using con = await reach(port);
     assertEquals(await con.eval("1"), 1);
     await assertRejects(() => run({ port, quiet: true }), Deno.errors.AddrInUse);
+    // An idle connection does not hold a program until it is closed; a call does.
+    const cut = assertRejects(async () => await con.eval("new Promise(() => {})"));
     await server.server.shutdown(0);
-    await con.closed;
+    await Promise.all([con.closed, cut]);
   }
 });
 
