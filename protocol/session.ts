@@ -73,6 +73,7 @@ const ACKNOWLEDGE = 1000;
 const ACKNOWLEDGE_BYTES = 1 << 20;
 /** How many signs of life may wait to be taken by a peer that asked for them. */
 const PONGS = 10_000;
+
 /** One end of a connection. */
 export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBorder, FlowBorder {
   readonly limits: Limits;
