@@ -7,7 +7,7 @@
  */
 
 import { connect } from "../mod.ts";
-import { agentBytes } from "../runtime/bootstrap.ts";
+import { agentBytes, agentRest } from "../runtime/bootstrap.ts";
 import { runtimeOf } from "../runtime/runtimes.ts";
 import { echo, firstEcho, receive, send } from "./floor.ts";
 import { latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
@@ -182,6 +182,11 @@ export async function throughput(): Promise<Row[]> {
     value: agent.length / 1000,
     unit: "kB",
     goal: "16 kB",
+  });
+  rows.push({
+    what: "what follows when it is first needed, compressed, in base64",
+    value: agentRest(runtimeOf("deno"), true)[1].length / 1000,
+    unit: "kB",
   });
   return rows;
 }

@@ -12,7 +12,7 @@
  */
 
 import { connect, type Connection } from "../mod.ts";
-import { agentBytes } from "../runtime/bootstrap.ts";
+import { agentBytes, agentRest } from "../runtime/bootstrap.ts";
 import { runtimeOf } from "../runtime/runtimes.ts";
 
 const interpreter = Deno.args.find((arg) => arg.startsWith("--python="))?.slice(9) ??
@@ -132,6 +132,8 @@ async function connecting(): Promise<void> {
   row("connect and first result", ms(median(floor)), ms(median(here)));
   const packed = agentBytes(runtimeOf("python"), true);
   row("agent on the wire, compressed", "", `${packed.length} bytes`);
+  const rest = agentRest(runtimeOf("python"), true)[1];
+  row("what follows when it is first needed, in base64", "", `${rest.length} bytes`);
 }
 
 async function bulk(): Promise<void> {
