@@ -12,6 +12,7 @@ import { dirname, join } from "node:path";
 import { ConnectionError } from "../errors.ts";
 import type { CopyOptions } from "../popen.ts";
 import { BlockReader, BlockWriter } from "./file_blocks.ts";
+import { InFlight } from "./in_flight.ts";
 import {
   type LendingChannel,
   OPEN_CREATE,
@@ -30,8 +31,8 @@ export interface FileLink {
   close(): Promise<Error | undefined>;
 }
 
-// As much as the window of an SSH channel holds, and as much again in the server.
-const IN_FLIGHT = 4_194_304;
+// At most as much as the window of an SSH channel holds, and as much again in the server.
+const MOST_IN_FLIGHT = 4_194_304;
 const FILE_TYPE = 0o170000, REGULAR = 0o100000, FOLDER = 0o040000, LINK = 0o120000;
 
 interface Opened {
@@ -293,14 +294,15 @@ async function download(
   onProgress: CopyOptions["onProgress"],
 ): Promise<void> {
   const step = client.maxRead;
-  const most = Math.max(2, Math.floor(IN_FLIGHT / step));
+  const inFlight = new InFlight(Math.floor(MOST_IN_FLIGHT / step));
   const queue: { offset: number; length: number; data: Promise<Uint8Array | null> }[] = [];
   const blocks = new BlockWriter(file);
   let asked = 0;
   let copied = 0;
   const ask = (offset: number, length: number, first = false) => {
+    const since = performance.now();
     const data = client.read(handle, offset, length);
-    data.catch(() => {});
+    data.then(() => inFlight.answered(performance.now() - since), () => {});
     if (first) queue.unshift({ offset, length, data });
     else queue.push({ offset, length, data });
   };
@@ -309,7 +311,7 @@ async function download(
   try {
     while (true) {
       signal?.throwIfAborted();
-      while (queue.length < most && asked < limit) {
+      while (queue.length < inFlight.limit && asked < limit) {
         ask(asked, step);
         asked += step;
         // Without a size, how much there is shows in the answers.
@@ -354,7 +356,7 @@ async function upload(
 ): Promise<void> {
   const head = client.writeHead(handle);
   const step = client.maxWrite;
-  const most = Math.max(2, Math.floor(IN_FLIGHT / step));
+  const inFlight = new InFlight(Math.floor(MOST_IN_FLIGHT / step));
   const queue: { length: number; done: Promise<void> }[] = [];
   const blocks = new BlockReader(file);
   let offset = 0;
@@ -371,8 +373,10 @@ async function upload(
       const packet = client.block();
       const filled = await blocks.fill(packet.subarray(head, head + step));
       if (filled === 0) break;
-      if (queue.length >= most) await settle();
+      while (queue.length >= inFlight.limit) await settle();
+      const since = performance.now();
       const { sent, done } = client.write(handle, offset, packet.subarray(0, head + filled));
+      done.then(() => inFlight.answered(performance.now() - since), () => {});
       queue.push({ length: filled, done });
       offset += filled;
       await sent;
