@@ -42,13 +42,15 @@ export interface RunOptions {
   cwd?: string;
   /** After how many milliseconds it is ended, and has failed. Default: no limit. */
   limit?: number;
+  /** Shows its output when it has ended, in one piece: for commands that run side by side. Default: as it comes. */
+  gathered?: boolean;
 }
 
-/** Runs a command in the clean environment, with this program's output, and resolves to its success. */
+/** Runs a command in the clean environment, shows what it writes, and resolves to its success. */
 export async function run(
   command: string,
   args: readonly string[],
-  { env = {}, cwd = root, limit }: RunOptions = {},
+  { env = {}, cwd = root, limit, gathered = false }: RunOptions = {},
 ): Promise<boolean> {
   const child = new Deno.Command(command, {
     args: [...args],
@@ -56,15 +58,24 @@ export async function run(
     clearEnv: true,
     env: { ...cleanEnvironment(), ...env },
     stdin: "null",
-    stdout: "inherit",
-    stderr: "inherit",
+    stdout: gathered ? "piped" : "inherit",
+    stderr: gathered ? "piped" : "inherit",
   }).spawn();
+  const pieces: Uint8Array[] = [];
+  const gather = async (stream: ReadableStream<Uint8Array>) => {
+    for await (const piece of stream) pieces.push(piece);
+  };
+  const output = gathered ? Promise.all([gather(child.stdout), gather(child.stderr)]) : undefined;
   const timer = limit === undefined ? undefined : setTimeout(() => {
     console.error(`\n${command} ${args[0]} took more than ${limit} ms, and is ended`);
     child.kill("SIGKILL");
   }, limit);
   const { success } = await child.status;
   clearTimeout(timer);
+  if (output) {
+    await output;
+    console.log(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).text());
+  }
   return success;
 }
 

@@ -15,6 +15,7 @@ import { importFlags } from "./imports.ts";
 import { installMissing } from "./install.ts";
 import { readJunit, type TestCase } from "./junit.ts";
 import { describeSkips } from "./skips.ts";
+import { sideBySide, testGroups } from "./test_groups.ts";
 
 const PRELOAD = `--preload=${root}/tests/support/suppressed.ts`;
 
@@ -61,27 +62,39 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
   try {
     const { flags, paths } = readArguments(args);
     const elsewhere = paths.length === 0 && Deno.build.os !== "windows";
-    const all = elsewhere ? ["tests/", `--ignore=${WINDOWS}`] : ["tests/"];
-    const runs = [[...flags, ...(paths.length > 0 ? paths : all)]];
     const documents = args.length === 0 ? await documentedFiles() : [];
+    const groups = paths.length > 0 ? [paths] : testGroups(elsewhere ? WINDOWS : undefined);
+    // Once for all of them: each would check most of the same files again.
+    const checked = groups.length > 1;
+    if (checked && !await runDeno(["check", ...imports.flags])) {
+      return { passed: 0, failed: 1, skipped: 0 };
+    }
+    const runs = groups.map((group) => [...flags, ...(checked ? ["--no-check"] : []), ...group]);
     if (documents.length > 0) runs.push(["--doc", ...documents]);
 
     const skipFile = `${folder}/skips`;
     await Deno.writeTextFile(skipFile, "");
-    const cases: TestCase[] = [];
-    let failed = 0;
-    for (const [index, rest] of runs.entries()) {
+    const end = limit === undefined ? undefined : performance.now() + limit;
+    const results = await sideBySide(runs.map((rest, index) => async () => {
       const report = `${folder}/${index}.xml`;
       const success = await runDeno(
         ["test", "-A", PRELOAD, `--junit-path=${report}`, ...imports.flags, ...rest],
-        { env: { PUSHY_TEST_SKIPS: skipFile }, limit },
+        {
+          env: { PUSHY_TEST_SKIPS: skipFile },
+          limit: end && Math.max(0, end - performance.now()),
+          gathered: runs.length > 1,
+        },
       );
       const found = await readReport(report);
       const failures = found?.filter((test) => test.result === "failed").length ?? 0;
-      // A file that does not load, or a run that broke off, is in no report.
-      failed += failures === 0 && (!success || found === undefined) ? 1 : failures;
-      cases.push(...(found ?? []).filter((test) => isChosen(test, flags)));
-    }
+      return {
+        cases: (found ?? []).filter((test) => isChosen(test, flags)),
+        // A file that does not load, or a run that broke off, is in no report.
+        failed: failures === 0 && (!success || found === undefined) ? 1 : failures,
+      };
+    }));
+    const cases: TestCase[] = results.flatMap((result) => result.cases);
+    let failed = results.reduce((sum, result) => sum + result.failed, 0);
 
     const skips = describeSkips(cases, await readSkips(skipFile), rootUrl);
     for (const line of skips.lines) console.log(line);

@@ -9,7 +9,7 @@ async function runTests(files: Record<string, string>, ...args: string[]) {
   const folder = guard.folder;
   await Deno.mkdir(`${folder}/tests/support`, { recursive: true });
   await Deno.mkdir(`${folder}/tools`);
-  for (const name of ["command", "imports", "install", "junit", "skips", "test"]) {
+  for (const name of ["command", "imports", "install", "junit", "skips", "test", "test_groups"]) {
     await Deno.copyFile(`${CHECKOUT}/tools/${name}.ts`, `${folder}/tools/${name}.ts`);
   }
   for (const name of ["programs", "requirement", "suppressed"]) {
@@ -20,6 +20,7 @@ async function runTests(files: Record<string, string>, ...args: string[]) {
   const config = { exports: { ".": "./mod.ts" }, imports: {}, lock: false };
   await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify(config));
   for (const [name, text] of Object.entries(files)) {
+    await Deno.mkdir(`${folder}/${name}`.replace(/\/[^/]*$/, ""), { recursive: true });
     await Deno.writeTextFile(`${folder}/${name}`, text);
   }
   const { code, stdout } = await new Deno.Command(Deno.execPath(), {
@@ -49,6 +50,37 @@ Deno.test("tests and the documentation's examples are counted, steps too", async
   });
   assertEquals(last, "5 passed, 0 failed, 0 skipped");
   assertEquals(code, 0);
+});
+
+Deno.test("each folder runs in a process of its own, and their output is not mixed", async () => {
+  const test = (name: string) =>
+    `Deno.test("${name}", async () => {
+    console.log("${name} is in", Deno.pid);
+    await new Deno.Command("true").output();
+    console.log("${name} is over");
+  });`;
+  const { output, last } = await runTests({
+    "tests/a_test.ts": test("top"),
+    "tests/one/a_test.ts": test("a"),
+    "tests/one/deep/b_test.ts": test("b"),
+    "tests/two/c_test.ts": test("c"),
+    "tests/windows/d_test.ts": test("d"),
+    "tests/two/no_test_file.ts": "export const x: number = 1;",
+  });
+  assertEquals(last, "4 passed, 0 failed, 0 skipped");
+  const pid = (name: string) =>
+    new RegExp(`^${name} is in (\\d+)\n${name} is over$`, "m").exec(output)?.[1];
+  assertEquals(pid("a"), pid("b"));
+  assertEquals(new Set(["top", "a", "c"].map(pid)).size, 3);
+});
+
+Deno.test("where several folders are run, a file that does not compile fails the run", async () => {
+  const { code, last } = await runTests({
+    "tests/a_test.ts": PASSES,
+    "tests/one/b_test.ts": `const a: string = 1; ${PASSES}`,
+  });
+  assertEquals(last, "0 passed, 1 failed, 0 skipped");
+  assertEquals(code, 1);
 });
 
 Deno.test("a failing test fails the run", async () => {
