@@ -1,6 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { InFlight } from "../../transport/ssh/in_flight.ts";
 
+const BLOCK = 256 << 10;
+
 interface Link {
   /** Milliseconds from a request to the first byte of its answer. */
   readonly delay: number;
@@ -31,30 +33,36 @@ function copy(inFlight: InFlight, { delay, each, start = 0 }: Link, blocks: numb
 }
 
 Deno.test("a short link has few blocks under way, however slow the first one was", () => {
-  const { limits } = copy(new InFlight(16), { delay: 1, each: 1, start: 80 }, 1000);
+  const { limits } = copy(new InFlight(BLOCK), { delay: 1, each: 1, start: 80 }, 1000);
+  assert(limits.slice(100).every((limit) => limit <= 4), `${limits}`);
+});
+
+Deno.test("a slow host that is near has few blocks under way", () => {
+  const { limits } = copy(new InFlight(BLOCK), { delay: 1, each: 6 }, 1000);
   assert(limits.slice(100).every((limit) => limit <= 4), `${limits}`);
 });
 
 Deno.test("a long link has as many blocks under way as it holds", () => {
   const link = { delay: 50, each: 10 };
-  const { limits, time } = copy(new InFlight(16), link, 250);
+  const { limits, time } = copy(new InFlight(BLOCK), link, 250);
   assert(limits.slice(100).every((limit) => limit >= 6), `${limits}`);
   assert(time < 250 * 10 / 0.85, `${time} ms`);
 });
 
 Deno.test("a copy finds out what a link has become", () => {
-  const inFlight = new InFlight(16);
+  const inFlight = new InFlight(BLOCK);
   copy(inFlight, { delay: 50, each: 1 }, 500);
   assertEquals(inFlight.limit, 16);
   copy(inFlight, { delay: 0.5, each: 1 }, 500);
-  assert(inFlight.limit <= 4, `${inFlight.limit}`);
+  assertEquals(inFlight.limit, 3);
 });
 
-Deno.test("there are never fewer than two blocks under way, nor more than the most", () => {
-  for (const most of [1, 3, 16]) {
+Deno.test("there is never less than 765 KiB under way, nor more than 4 MiB", () => {
+  for (const block of [32 << 10, 255 << 10, 1 << 20, 8 << 20]) {
+    const least = Math.ceil((765 << 10) / block), most = Math.max(least, (4 << 20) / block);
     for (const delay of [0, 0.1, 30, 1000]) {
-      const { limits } = copy(new InFlight(most), { delay, each: 0.01 }, 300);
-      assert(limits.every((limit) => limit >= 2 && limit <= Math.max(2, most)), `${limits}`);
+      const { limits } = copy(new InFlight(block), { delay, each: 0.01 }, 600);
+      assert(limits.every((limit) => limit >= least && limit <= most), `${block}: ${limits}`);
     }
   }
 });

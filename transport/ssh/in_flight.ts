@@ -9,26 +9,34 @@
  * @module
  */
 
-const LEAST = 2;
-/** So many blocks should stand in a queue: with none, the link would have to wait for the next one. */
-const QUEUED = 1;
-/** Where no answer comes within so many milliseconds, the link is long. */
-const LONG = 20;
+// Three blocks of OpenSSH's server.
+const LEAST = 765 << 10;
+// As much as the window of an SSH channel holds, and as much again in the server.
+const MOST = 4 << 20;
+/** So many bytes should stand in a queue: with none, the link would have to wait for the next block. */
+const QUEUED = 256 << 10;
+/** Where an answer comes within so many milliseconds, the link is short: the least is enough. */
+const SHORT = 5;
 
 /** Says how many blocks may be under way. */
 export class InFlight {
+  readonly #least: number;
   readonly #most: number;
-  #limit = LEAST;
+  readonly #queued: number;
+  #limit: number;
   /** The fastest answer of all, and of this round, in milliseconds. */
   #base = Infinity;
   #fastest = Infinity;
   /** How many answers the round still has, and how many come before it that were asked for under another limit. */
-  #left = LEAST;
+  #left: number;
   #before = 0;
 
-  /** No more than `most` blocks, whatever is measured. */
-  constructor(most: number) {
-    this.#most = Math.max(LEAST, most);
+  /** For blocks of so many bytes. */
+  constructor(block: number) {
+    this.#least = Math.ceil(LEAST / block);
+    this.#most = Math.max(this.#least, Math.floor(MOST / block));
+    this.#queued = Math.ceil(QUEUED / block);
+    this.#limit = this.#left = this.#least;
   }
 
   /** So many blocks may be under way. */
@@ -49,12 +57,14 @@ export class InFlight {
     this.#base = Math.min(this.#base, this.#fastest);
     const limit = this.#limit;
     const moving = limit * this.#base / this.#fastest;
-    if (limit - moving >= QUEUED) {
-      this.#limit = Math.max(LEAST, Math.ceil(moving) + QUEUED);
-      if (this.#limit < limit) this.#before = limit;
+    if (this.#fastest < SHORT) {
+      this.#limit = this.#least;
+    } else if (limit - moving >= this.#queued) {
+      this.#limit = Math.min(limit, Math.max(this.#least, Math.ceil(moving) + this.#queued));
     } else if (!first) {
-      this.#limit = Math.min(this.#most, this.#fastest < LONG ? limit + 1 : 2 * limit);
+      this.#limit = Math.min(this.#most, 2 * limit);
     }
+    if (this.#limit < limit) this.#before = limit;
     this.#left = this.#limit;
     this.#fastest = Infinity;
   }

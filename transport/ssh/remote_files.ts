@@ -31,8 +31,6 @@ export interface FileLink {
   close(): Promise<Error | undefined>;
 }
 
-// At most as much as the window of an SSH channel holds, and as much again in the server.
-const MOST_IN_FLIGHT = 4_194_304;
 const FILE_TYPE = 0o170000, REGULAR = 0o100000, FOLDER = 0o040000, LINK = 0o120000;
 
 interface Opened {
@@ -294,7 +292,7 @@ async function download(
   onProgress: CopyOptions["onProgress"],
 ): Promise<void> {
   const step = client.maxRead;
-  const inFlight = new InFlight(Math.floor(MOST_IN_FLIGHT / step));
+  const inFlight = new InFlight(step);
   const queue: { offset: number; length: number; data: Promise<Uint8Array | null> }[] = [];
   const blocks = new BlockWriter(file);
   let asked = 0;
@@ -356,7 +354,7 @@ async function upload(
 ): Promise<void> {
   const head = client.writeHead(handle);
   const step = client.maxWrite;
-  const inFlight = new InFlight(Math.floor(MOST_IN_FLIGHT / step));
+  const inFlight = new InFlight(step);
   const queue: { length: number; done: Promise<void> }[] = [];
   const blocks = new BlockReader(file);
   let offset = 0;
