@@ -9,6 +9,7 @@ import { closed } from "../protocol/trust.ts";
 import { resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
 import { parseShort } from "../protocol/short_json.ts";
+import { largeArray } from "../runtime/large_arrays.ts";
 import {
   agentBytes,
   agentRest,
@@ -252,6 +253,7 @@ class Attempt {
     const session: Session = new Session({
       access: closed,
       parseShort,
+      makeArray: largeArray,
       context,
       limits,
       ...starts ? { rest: agentRest(this.#runtime, !local) } : {},

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { Blobs, type ChannelNumbers } from "./blobs.ts";
+import { Blobs, type ChannelNumbers, type MakeArray } from "./blobs.ts";
 import { count, malformed } from "./checks.ts";
 import type { Limits } from "./limits.ts";
 
@@ -29,9 +29,9 @@ export class Arrivals {
   #after: (() => void)[] = [];
 
   /** Nobody waits yet. */
-  constructor(host: ArrivalHost) {
+  constructor(host: ArrivalHost, makeArray?: MakeArray) {
     this.#host = host;
-    this.#blobs = new Blobs(host.limits);
+    this.#blobs = new Blobs(host.limits, makeArray);
   }
 
   /** Some bytes of a blob; says whether they were that. */

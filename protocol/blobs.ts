@@ -57,15 +57,20 @@ export interface Blob {
   readonly arrived: (() => void)[];
 }
 
+/** Makes an array of so many bytes. */
+export type MakeArray = (length: number) => Uint8Array;
+
 /** The blobs that are on their way in. */
 export class Blobs {
   readonly #limits: Limits;
+  readonly #makeArray: MakeArray;
   readonly #byChannel = new Map<number, Blob>();
   #incoming = 0;
 
   /** No more than `limits` says is taken in. */
-  constructor(limits: Limits) {
+  constructor(limits: Limits, makeArray: MakeArray = (length) => new Uint8Array(length)) {
     this.#limits = limits;
+    this.#makeArray = makeArray;
   }
 
   /** How many are known. */
@@ -90,7 +95,7 @@ export class Blobs {
       throw new ProtocolError(`The peer announced channel ${channel} twice`);
     }
     this.#incoming += length;
-    this.#byChannel.set(channel, { bytes: new Uint8Array(length), filled: 0, arrived: [] });
+    this.#byChannel.set(channel, { bytes: this.#makeArray(length), filled: 0, arrived: [] });
   }
 
   /** Some bytes came. Says whether they were a blob's. */

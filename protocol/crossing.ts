@@ -73,6 +73,8 @@ const INLINE_BYTES = 16 << 10;
  * so whoever passes that leaves it alone until the call is answered.
  */
 const SNAPSHOT_BYTES = 1 << 20;
+/** For more than this a peer has better memory, if it has all of itself. */
+const LARGE_BYTES = 8 << 20;
 /** How much of a name is shown. */
 export const LABEL = 160;
 
@@ -132,6 +134,7 @@ export class Outgoing implements Exporter {
         throw new UncrossableError(path, `its ${bytes.length} bytes are too many for a reason`);
       }
     }
+    if (bytes.length >= LARGE_BYTES) this.#border.reaching?.sendRest();
     const channel = this.#border.newChannel();
     // Up to a size, as it is now; a larger one is read while it is sent.
     const kept = bytes.length <= SNAPSHOT_BYTES ? bytes.slice() : bytes;

@@ -16,7 +16,7 @@ import type { Access } from "./access.ts";
 import { Answering, type AnsweringHost, type CallContext } from "./answering.ts";
 import { type ArrivalHost, Arrivals } from "./arrivals.ts";
 import type { AskingBorder } from "./asking.ts";
-import { ChannelNumbers } from "./blobs.ts";
+import { ChannelNumbers, type MakeArray } from "./blobs.ts";
 import type { SessionCaller } from "./caller.ts";
 import { count, integer, malformed, string } from "./checks.ts";
 import { Incoming } from "./crossing.ts";
@@ -59,6 +59,8 @@ export interface SessionOptions {
   gcEnabled?: () => boolean;
   /** Reads short frames sooner than the engine does. An agent goes without: each of its bytes is sent. */
   parseShort?: ParseShort;
+  /** Makes the memory of a large value that comes. Default: an array like any other. */
+  makeArray?: MakeArray;
   /** What the peer lacks of itself until it needs it: how it is packed, and the text of it. */
   rest?: readonly [packing: string, text: string];
   /**
@@ -125,7 +127,7 @@ export class Session implements FrameSink, ArrivalHost, AnsweringHost, AskingBor
           }),
         ),
     );
-    this.#arrivals = new Arrivals(this);
+    this.#arrivals = new Arrivals(this, options.makeArray);
     this.#answering = new Answering(this, this.#outbox, this.#arrivals);
     if (!options.complete) this.#reach();
   }

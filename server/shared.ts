@@ -9,6 +9,7 @@ import { ConnectionLostError } from "../protocol/errors.ts";
 import { type Limits, resolveLimits } from "../protocol/limits.ts";
 import { Session } from "../protocol/session.ts";
 import { parseShort } from "../protocol/short_json.ts";
+import { largeArray } from "../runtime/large_arrays.ts";
 import { makeFiles } from "../runtime/js/files.ts";
 import { banner, makeRoot, RunningCall, type Settings } from "../runtime/js/root.ts";
 import type { SocketChannel } from "../transport/daemon/channel.ts";
@@ -132,6 +133,7 @@ class Client implements Served {
     this.#session = new Session({
       access: open,
       parseShort,
+      makeArray: largeArray,
       root: makeRoot(() => this.#settings, () => this.#files.files),
       context: calls,
       limits: options.limits,

@@ -40,6 +40,7 @@ const LATE: Record<string, string> = {
   "runtime/js/compile.ts": "compile",
   "runtime/js/files.ts": "makeFiles",
   "runtime/js/watchdog.ts": "startWatchdog",
+  "runtime/large_arrays.ts": "largeArray",
 };
 
 /** The modules that a module needs, itself included, as far as the ones of {@linkcode LATE} are not needed for it. */

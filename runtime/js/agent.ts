@@ -9,6 +9,7 @@ import { open } from "../../protocol/access.ts";
 import { ConnectionClosedError } from "../../protocol/errors.ts";
 import { Session } from "../../protocol/session.ts";
 import * as hugePages from "../huge_pages.ts";
+import { largeArray } from "../large_arrays.ts";
 import { type Files, makeFiles } from "./files.ts";
 import { host } from "./host.ts";
 import { captureOutput } from "./output.ts";
@@ -44,6 +45,8 @@ export async function start(loaded: Loaded): Promise<void> {
     // Whoever uses them has sent the rest.
     root: makeRoot(() => settings, () => (files ??= makeFiles()).files),
     context: calls,
+    // Until the rest is there, it is not; the largest values bring it with them.
+    makeArray: (length) => largeArray?.(length) ?? new Uint8Array(length),
     send(bytes) {
       const written = wires.write(bytes);
       if (!answered) {

@@ -89,6 +89,15 @@ Deno.test("whoever iterates sends it without being asked", async () => {
   assertEquals([items, said], [[1, 2, 3], ["client sends p,code"]]);
 });
 
+Deno.test("a large value brings it with it, for the memory that it has", async () => {
+  const { pair, root, said } = halved({ size: (bytes: Uint8Array) => bytes.length });
+  await using _ = pair;
+  assertEquals(await root.size(new Uint8Array((8 << 20) - 1)), (8 << 20) - 1);
+  assertEquals(said, []);
+  assertEquals(await root.size(new Uint8Array(8 << 20)), 8 << 20);
+  assertEquals(said, ["client sends p,code"]);
+});
+
 Deno.test("an agent that has something live to give asks for it, once; other answers overtake that one", async () => {
   const { pair, root, said } = halved({
     count: function* () {
