@@ -2,9 +2,9 @@
  * The memory of large values that come to this program: in huge pages, where it may ask for them.
  *
  * An agent gets them by a variable of its environment (see `huge_pages.ts`), if its C library understands that: glibc
- * 2.36 does so by chance, as it compares a text beyond its end. And the program that connects, or serves, runs already. JavaScript has no word for it,
- * but where a program of Deno's has the permission `ffi` anyway, the C library can be told: a large array is there in a
- * half to a fifth of the time. The permission is never asked for.
+ * 2.36 does so by chance, as it compares a text beyond its end. And the program that connects, or serves, runs already.
+ * JavaScript has no word for it, but where a program of Deno's has the permission `ffi` anyway, the C library can be
+ * told: a large array is there in a half to a fifth of the time. The permission is never asked for.
  *
  * @module
  */
