@@ -57,6 +57,22 @@ export interface Blob {
   readonly arrived: (() => void)[];
 }
 
+/** Just below the most that glibc still learns from. */
+const LEARNED = 31 << 20;
+let learned = false;
+
+/**
+ * Is called before large arrays come and go. glibc asks the kernel for new pages for each of them, which costs more than
+ * their bytes, until it has seen one of that size being given back: then it keeps memory for the next ones (mallopt(3),
+ * `M_MMAP_THRESHOLD`). So it is shown a large one, which is never written to.
+ */
+export function expectLargeArrays(): void {
+  if (learned) return;
+  learned = true;
+  // Node 20 has no such method, and gives it back later.
+  new ArrayBuffer(LEARNED).transfer?.(0);
+}
+
 /** Makes an array of so many bytes. */
 export type MakeArray = (length: number) => Uint8Array;
 
@@ -95,6 +111,7 @@ export class Blobs {
       throw new ProtocolError(`The peer announced channel ${channel} twice`);
     }
     this.#incoming += length;
+    expectLargeArrays();
     this.#byChannel.set(channel, { bytes: this.#makeArray(length), filled: 0, arrived: [] });
   }
 

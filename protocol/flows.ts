@@ -5,7 +5,7 @@
  */
 
 import type { Arrivals } from "./arrivals.ts";
-import { blobSize, type ChannelNumbers } from "./blobs.ts";
+import { blobSize, type ChannelNumbers, expectLargeArrays } from "./blobs.ts";
 import { type ChannelPort, Inflow, Outflow } from "./channels.ts";
 import { count, integer } from "./checks.ts";
 import { type Border, Incoming, Outgoing } from "./crossing.ts";
@@ -82,6 +82,7 @@ export class Flows implements ChannelPort {
   /** Opens the reading end of a channel. */
   openInflow(channel: number, window: number, most: number, started: boolean): Inflow {
     this.#check(channel);
+    expectLargeArrays();
     const inflow = new Inflow(channel, this, window, Math.max(window, most), started);
     const { closeReason } = this.#border;
     if (closeReason) inflow.lose(closeReason);
