@@ -37,6 +37,14 @@ Deno.test("a short link has few blocks under way, however slow the first one was
   assert(limits.slice(100).every((limit) => limit <= 4), `${limits}`);
 });
 
+Deno.test("a host that is slow only at first has few blocks under way", () => {
+  const inFlight = new InFlight(BLOCK);
+  for (const time of [30, 30, 30, 14, 14, 14, 7, 8, 7, 4, 4, 4, 9, 9, 9, 9, 9, 9, 9, 9, 9]) {
+    inFlight.answered(time);
+    assertEquals(inFlight.limit, 3);
+  }
+});
+
 Deno.test("a slow host that is near has few blocks under way", () => {
   const { limits } = copy(new InFlight(BLOCK), { delay: 1, each: 6 }, 1000);
   assert(limits.slice(100).every((limit) => limit <= 4), `${limits}`);

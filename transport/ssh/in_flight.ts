@@ -14,9 +14,11 @@ const LEAST = 765 << 10;
 // As much as the window of an SSH channel holds, and as much again in the server.
 const MOST = 4 << 20;
 /** So many bytes should stand in a queue: with none, the link would have to wait for the next block. */
-const QUEUED = 256 << 10;
+const QUEUED = 255 << 10;
 /** Where an answer comes within so many milliseconds, the link is short: the least is enough. */
-const SHORT = 5;
+const SHORT = 8;
+/** Answers that still become faster than this part of what they were say nothing of the link: either end only begins. */
+const STEADY = 0.8;
 
 /** Says how many blocks may be under way. */
 export class InFlight {
@@ -52,16 +54,15 @@ export class InFlight {
     }
     this.#fastest = Math.min(this.#fastest, time);
     if (--this.#left > 0) return;
-    // The first round has the start of everything in it.
-    const first = this.#base === Infinity;
+    const before = this.#base;
     this.#base = Math.min(this.#base, this.#fastest);
     const limit = this.#limit;
     const moving = limit * this.#base / this.#fastest;
-    if (this.#fastest < SHORT) {
+    if (this.#base < SHORT) {
       this.#limit = this.#least;
     } else if (limit - moving >= this.#queued) {
       this.#limit = Math.min(limit, Math.max(this.#least, Math.ceil(moving) + this.#queued));
-    } else if (!first) {
+    } else if (this.#fastest > before * STEADY) {
       this.#limit = Math.min(this.#most, 2 * limit);
     }
     if (this.#limit < limit) this.#before = limit;
