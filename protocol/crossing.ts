@@ -73,7 +73,7 @@ const INLINE_BYTES = 16 << 10;
  * so whoever passes that leaves it alone until the call is answered.
  */
 const SNAPSHOT_BYTES = 1 << 20;
-/** For more than this a peer has better memory, if it has all of itself. */
+/** For as much a peer has better memory (`runtime/large_arrays.ts`), if it has all of itself. */
 const LARGE_BYTES = 8 << 20;
 /** How much of a name is shown. */
 export const LABEL = 160;

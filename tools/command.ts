@@ -61,22 +61,39 @@ export async function run(
     stdout: gathered ? "piped" : "inherit",
     stderr: gathered ? "piped" : "inherit",
   }).spawn();
-  const pieces: Uint8Array[] = [];
-  const gather = async (stream: ReadableStream<Uint8Array>) => {
-    for await (const piece of stream) pieces.push(piece);
-  };
-  const output = gathered ? Promise.all([gather(child.stdout), gather(child.stderr)]) : undefined;
+  const output = gathered ? gather(child) : undefined;
   const timer = limit === undefined ? undefined : setTimeout(() => {
     console.error(`\n${command} ${args[0]} took more than ${limit} ms, and is ended`);
     child.kill("SIGKILL");
   }, limit);
   const { success } = await child.status;
   clearTimeout(timer);
-  if (output) {
-    await output;
-    console.log(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).text());
-  }
+  if (output) console.log(await output.end());
   return success;
+}
+
+/** What a command leaves running may hold its output open; nobody waits for that. */
+const OUTPUT_GRACE_MS = 2000;
+
+/** Collects what a command writes, on both streams as it comes. */
+function gather(child: Deno.ChildProcess): { end(): Promise<string> } {
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const readers = [child.stdout.getReader(), child.stderr.getReader()];
+  const all = Promise.all(readers.map(async (reader) => {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      pieces.push(value);
+    }
+  }));
+  return {
+    async end() {
+      const timer = setTimeout(() => readers.forEach((reader) => reader.cancel()), OUTPUT_GRACE_MS);
+      await all;
+      clearTimeout(timer);
+      return await new Blob(pieces).text();
+    },
+  };
 }
 
 /** Runs this Deno, as {@linkcode run} does. */

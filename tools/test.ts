@@ -74,6 +74,9 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
 
     const skipFile = `${folder}/skips`;
     await Deno.writeTextFile(skipFile, "");
+    if (runs.length > 1) {
+      console.log(`${runs.length} test processes; what each says is shown when it has ended`);
+    }
     const end = limit === undefined ? undefined : performance.now() + limit;
     const results = await sideBySide(runs.map((rest, index) => async () => {
       const report = `${folder}/${index}.xml`;

@@ -74,6 +74,22 @@ Deno.test("each folder runs in a process of its own, and their output is not mix
   assertEquals(new Set(["top", "a", "c"].map(pid)).size, 3);
 });
 
+Deno.test("where several folders are run, what a test leaves running does not hold them up", async () => {
+  const { output, last } = await runTests({
+    "tests/a_test.ts": PASSES,
+    "tests/one/b_test.ts": `Deno.test("b", async () => {
+      const args = ["-c", "sleep 300 & echo $! >pid"];
+      await new Deno.Command("sh", { args, stdout: "inherit", stderr: "inherit" }).spawn().status;
+    });`,
+    "main.ts": `import { countLine, runTests } from "./tools/test.ts";
+      const counts = await runTests();
+      Deno.kill(Number(await Deno.readTextFile("pid")));
+      console.log(countLine(counts));`,
+  });
+  assertStringIncludes(output, "b ... ok");
+  assertEquals(last, "2 passed, 0 failed, 0 skipped");
+});
+
 Deno.test("where several folders are run, a file that does not compile fails the run", async () => {
   const { code, last } = await runTests({
     "tests/a_test.ts": PASSES,
