@@ -9,6 +9,7 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import type { SkipRecord } from "../tests/support/requirement.ts";
 import { root, rootUrl, runDeno } from "./command.ts";
 import { importFlags } from "./imports.ts";
@@ -80,13 +81,20 @@ export async function runTests(options: TestOptions = {}): Promise<Counts> {
     const end = limit === undefined ? undefined : performance.now() + limit;
     const results = await sideBySide(runs.map((rest, index) => async () => {
       const report = `${folder}/${index}.xml`;
+      // Tests look for what is left in there, and accounts of theirs have their homes there. Its name is short, as those of
+      // sockets in it may not be long.
+      const temporary = `${dirname(folder)}/pushy_${Deno.pid}_${index}`;
+      await Deno.mkdir(temporary, { mode: 0o711 });
       const success = await runDeno(
         ["test", "-A", PRELOAD, `--junit-path=${report}`, ...imports.flags, ...rest],
         {
-          env: { PUSHY_TEST_SKIPS: skipFile },
+          env: { PUSHY_TEST_SKIPS: skipFile, TMPDIR: temporary },
           limit: end && Math.max(0, end - performance.now()),
           gathered: runs.length > 1,
         },
+      );
+      await Deno.remove(temporary, { recursive: true }).catch((error) =>
+        console.log(`Something still uses ${temporary}: ${error.message}`)
       );
       const found = await readReport(report);
       const failures = found?.filter((test) => test.result === "failed").length ?? 0;

@@ -46,7 +46,7 @@ function testFiles(folder: string): string[] {
   return found.sort();
 }
 
-/** Does each work, one more at once than there are processors, and resolves to the results in the order of the works. */
+/** Does each work, as many at once as there are processors, and resolves to the results in the order of the works. */
 export async function sideBySide<T>(works: readonly (() => Promise<T>)[]): Promise<T[]> {
   const results: T[] = [];
   let next = 0;
@@ -56,7 +56,7 @@ export async function sideBySide<T>(works: readonly (() => Promise<T>)[]): Promi
       results[index] = await works[index]!();
     }
   };
-  const workers = Math.min(MOST, navigator.hardwareConcurrency + 1);
+  const workers = Math.min(MOST, navigator.hardwareConcurrency);
   await Promise.all(Array.from({ length: workers }, worker));
   return results;
 }
