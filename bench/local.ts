@@ -10,7 +10,7 @@ import { connect } from "../mod.ts";
 import { agentBytes, agentRest } from "../runtime/bootstrap.ts";
 import { runtimeOf } from "../runtime/runtimes.ts";
 import { echo, firstEcho, receive, send } from "./floor.ts";
-import { latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
+import { inTurns, latencies, medianOf, percentile, print, rate, type Row } from "./measure.ts";
 import { streamIn, streamOut, STREAMS } from "./streams.ts";
 
 const MIB = 1 << 20;
@@ -58,21 +58,43 @@ export async function latency(): Promise<Row[]> {
 
 const SIZE = 64 * MIB;
 
-/** How fast `SIZE` bytes go, in MB/s. */
-function timed(work: () => Promise<unknown>): Promise<number> {
-  return medianOf(5, async () => {
+/** What is sent one way and the other, each in turns with the raw pipe. `kept` is how the raw one keeps its bytes. */
+async function bothWays(
+  what: string,
+  into: () => Promise<unknown>,
+  out: () => Promise<unknown>,
+  kept: "pieces" | "whole",
+  goal: string,
+): Promise<Row[]> {
+  const timed = (work: () => Promise<unknown>) => async () => {
     const start = performance.now();
     await work();
     return rate(SIZE, performance.now() - start);
+  };
+  const rounds = 9;
+  const [valueIn, floorIn, floorKept] = await inTurns(
+    rounds,
+    timed(into),
+    () => receive(SIZE),
+    () => receive(SIZE, kept),
+  );
+  const [valueOut, floorOut] = await inTurns(rounds, timed(out), () => send(SIZE));
+  const row = (way: string, value: number, floor: string, than: number): Row => ({
+    what: `${what}, ${way}`,
+    value,
+    unit: "MB/s",
+    floor: { what: floor, value: than },
+    goal,
   });
+  return [
+    row("in", valueIn!, "raw pipe", floorIn!),
+    row("in", valueIn!, "one that keeps its bytes", floorKept!),
+    row("out", valueOut!, "raw pipe", floorOut!),
+  ];
 }
 
-/** One large value. New memory decides, and that is this process's own affair: see `HUGE_PAGES` in `main.ts`. */
+/** One large value. New memory decides: see `HUGE_PAGES` in `main.ts`. */
 export async function arrays(): Promise<Row[]> {
-  const rows: Row[] = [];
-  const floorIn = await medianOf(5, () => receive(SIZE));
-  const floorKept = await medianOf(5, () => receive(SIZE, "whole"));
-  const floorOut = await medianOf(5, () => send(SIZE));
   await using con = await connect("local:");
   const data = new Uint8Array(SIZE).fill(7);
   await con.execute(`
@@ -80,26 +102,13 @@ export async function arrays(): Promise<Row[]> {
     function take(bytes) { return bytes.length; }
   `);
   const take = await con.eval("take") as (bytes: Uint8Array) => Promise<number>;
-  const into = await timed(() => con.eval("blob"));
-  for (
-    const [what, value] of [["raw pipe", floorIn], ["one that keeps its bytes", floorKept]] as const
-  ) {
-    rows.push({
-      what: "one 64 MiB array, in",
-      value: into,
-      unit: "MB/s",
-      floor: { what, value },
-      goal: "0.7 × floor",
-    });
-  }
-  rows.push({
-    what: "one 64 MiB array, out",
-    value: await timed(() => take(data)),
-    unit: "MB/s",
-    floor: { what: "raw pipe", value: floorOut },
-    goal: "0.7 × floor",
-  });
-  return rows;
+  return await bothWays(
+    "one 64 MiB array",
+    async () => await con.eval("blob"),
+    () => take(data),
+    "whole",
+    "0.7 × floor",
+  );
 }
 
 /** Throughput and start: two CPUs. */
@@ -138,32 +147,19 @@ export async function throughput(): Promise<Row[]> {
   });
 
   rows.push(...await arrays());
-  const floorIn = await medianOf(5, () => receive(SIZE));
-  const floorKept = await medianOf(5, () => receive(SIZE, "pieces"));
-  const floorOut = await medianOf(5, () => send(SIZE));
   await con.execute(`
     ${STREAMS}
     function* count(n) { for (let i = 0; i < n; i++) yield i; }
   `);
-  const streamedIn = await timed(() => streamIn(con, SIZE));
-  for (
-    const [what, value] of [["raw pipe", floorIn], ["one that keeps its bytes", floorKept]] as const
-  ) {
-    rows.push({
-      what: "bytes by stream, in",
-      value: streamedIn,
-      unit: "MB/s",
-      floor: { what, value },
-      goal: "0.8 × floor",
-    });
-  }
-  rows.push({
-    what: "bytes by stream, out",
-    value: await timed(() => streamOut(con, SIZE)),
-    unit: "MB/s",
-    floor: { what: "raw pipe", value: floorOut },
-    goal: "0.8 × floor",
-  });
+  rows.push(
+    ...await bothWays(
+      "bytes by stream",
+      () => streamIn(con, SIZE),
+      () => streamOut(con, SIZE),
+      "pieces",
+      "0.8 × floor",
+    ),
+  );
   const items = await medianOf(5, async () => {
     const start = performance.now();
     let n = 0;

@@ -50,6 +50,24 @@ export async function medianOf(runs: number, once: () => Promise<number>): Promi
   return percentile(times, 50);
 }
 
+/**
+ * The medians of several works that are done in turns, since a machine's own speed may change by the minute. What they
+ * give in the first two rounds, while V8 still makes their code faster, is not counted.
+ */
+export async function inTurns(
+  rounds: number,
+  ...works: (() => Promise<number>)[]
+): Promise<number[]> {
+  const seen: number[][] = works.map(() => []);
+  for (let round = -2; round < rounds; round++) {
+    for (const [index, work] of works.entries()) {
+      const value = await work();
+      if (round >= 0) seen[index]!.push(value);
+    }
+  }
+  return seen.map((values) => percentile(values, 50));
+}
+
 /** Megabytes (10^6) a second. */
 export function rate(bytes: number, milliseconds: number): number {
   return bytes / 1e3 / milliseconds;
