@@ -7,8 +7,8 @@
 /** How many bytes are read in one visit. */
 const READ_BLOCK = 256 << 10;
 /**
- * How many bytes are written in one visit. For a larger write Linux takes larger pieces of memory, which it has not at
- * hand: that took up to three times the processor time.
+ * How many bytes are written in one visit. Larger writes took up to three times as much of the kernel's time
+ * (`bench/RESULTS.md`).
  */
 const WRITE_BLOCK = 64 << 10;
 
