@@ -7,7 +7,7 @@
 import { ByRef, type RefOptions } from "../protocol/access.ts";
 import { Kwargs } from "../protocol/crossing_live.ts";
 import { How } from "../protocol/messages.ts";
-import { type Base, type Caller, makeStub, stubInfo } from "../protocol/proxy.ts";
+import { type Base, type Caller, makeStub, stubInfo, Way } from "../protocol/proxy.ts";
 import type { CallOptions, Session, SessionStats } from "../protocol/session.ts";
 import type { Banner } from "../runtime/bootstrap.ts";
 import type { RuntimeName } from "../runtime/runtimes.ts";
@@ -63,6 +63,19 @@ export type ScopeOf<R extends RuntimeName> = R extends "python" ? Anything : Sco
 /** The remote modules, as a connection to a runtime has them. */
 export type ModulesOf<R extends RuntimeName> = R extends "python" ? Anything : Modules;
 
+/** What the other side's root has: one way to each, so that it knows where programs went on from there. */
+const ROOTS = {
+  modules: new Way(["modules"]),
+  globals: new Way(["globals"]),
+  builtins: new Way(["builtins"]),
+  import: new Way(["import"]),
+  eval: new Way(["eval"]),
+  execute: new Way(["execute"]),
+  scope: new Way(["scope"]),
+  compile: new Way(["compile"]),
+  files: new Way(["files"]),
+};
+
 /**
  * A live interpreter on the other side.
  *
@@ -111,17 +124,17 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
    * ```
    */
   get modules(): ModulesOf<R> {
-    return this.#stub(["modules"]) as ModulesOf<R>;
+    return this.#stub("modules") as ModulesOf<R>;
   }
 
   /** The remote `globalThis`. */
   get globals(): R extends "python" ? Anything : Globals {
-    return this.#stub(["globals"]) as R extends "python" ? Anything : Globals;
+    return this.#stub("globals") as R extends "python" ? Anything : Globals;
   }
 
   /** Python's own functions and classes: `await con.builtins.len(list)`. */
   get builtins(): R extends "python" ? Anything : never {
-    return this.#stub(["builtins"]) as R extends "python" ? Anything : never;
+    return this.#stub("builtins") as R extends "python" ? Anything : never;
   }
 
   /** The transport; its streams are locked while the connection holds them. */
@@ -161,12 +174,12 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
     this.#parts.link.every(interval, () => this.#parts.session.tick());
   }
 
-  #stub(path: string[]): unknown {
-    return makeStub(this.#caller, null, path);
+  #stub(name: keyof typeof ROOTS): unknown {
+    return makeStub(this.#caller, null, ROOTS[name]);
   }
 
-  #call(name: string, args: unknown[]): unknown {
-    return (this.#stub([name]) as AnyFunction)(...args);
+  #call(name: keyof typeof ROOTS, args: unknown[]): unknown {
+    return (this.#stub(name) as AnyFunction)(...args);
   }
 
   /**
@@ -417,7 +430,7 @@ export class Connection<R extends RuntimeName = "deno"> extends EventTarget
 
   #remoteSide(): Side {
     this.#parts.session.reaching?.sendRest();
-    const files = this.#stub(["files"]) as Files;
+    const files = this.#stub("files") as Files;
     return { files, name: "remote", windows: /^win/i.test(this.#parts.banner.platform) };
   }
 

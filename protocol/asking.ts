@@ -38,6 +38,9 @@ export interface AskingBorder extends Border {
   busy(): void;
 }
 
+/** What a call has at most around its two texts, in characters: brackets, a number and its kind. */
+const AROUND = 24;
+
 /** A longer time is no limit: timers do not reach further. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
@@ -57,8 +60,11 @@ export class Asking {
     if (question.result) this.#droppedResults.register(question.result, question);
   };
   #last = 0;
+  /** What the last call was about, and the text of that. */
   #lastPath: Path | undefined;
-  #lastPathText = "";
+  #lastTarget = 0;
+  #lastHow: How = How.get;
+  #lastAbout = "";
   #wanted = 0;
   #unprocessed: { done: boolean }[] = [];
   /** Answers of the peer that were taken in, in the order in which they came. */
@@ -117,22 +123,23 @@ export class Asking {
     this.#outbox.hold();
     try {
       let sent: Outgoing | undefined;
-      let body = "";
+      let about = "";
+      let rest = "";
       try {
-        body = `${target},${this.#pathText(path)},${how}`;
+        about = this.#aboutText(target, path, how);
         const plain = parent === undefined ? encodePlain(args, limits.depth) : undefined;
         if (plain !== undefined) {
-          if (plain !== "[]") body += `,${plain}`;
+          if (plain !== "[]") rest += `,${plain}`;
         } else {
           sent = new Outgoing(this.#border);
           const encoded = encode(args, sent, "args", limits.depth);
-          body += `,${encoded.text}`;
+          rest += `,${encoded.text}`;
           if (sent.blobs.length > 0) {
-            body += `,${encoded.form},${parent ?? 0},[${sent.blobs.join()}]`;
+            rest += `,${encoded.form},${parent ?? 0},[${sent.blobs.join()}]`;
           } else if (parent !== undefined) {
-            body += `,${encoded.form},${parent}`;
+            rest += `,${encoded.form},${parent}`;
           } else if (encoded.form === 1) {
-            body += ",1";
+            rest += ",1";
           }
         }
       } catch (error) {
@@ -141,10 +148,10 @@ export class Asking {
       }
       // What was read to encode the arguments may have made calls of its own.
       const id = ++this.#last;
-      question = new Question(id, `${id},${body}`, this.#watch);
+      question = new Question(id, about, rest, this.#watch);
       this.#questions.add(question);
       if (wanted) this.#want(question);
-      this.#outbox.add(question, body.length + 8);
+      this.#outbox.add(question, about.length + rest.length + AROUND);
       sent?.sent();
     } finally {
       this.#outbox.unhold();
@@ -156,13 +163,15 @@ export class Asking {
   }
 
   /** A function that is called again and again has the same path each time. */
-  #pathText(path: Path): string {
-    if (path.length === 0) return "[]";
-    if (path !== this.#lastPath) {
-      this.#lastPathText = pathText(path, "a path");
-      this.#lastPath = path;
+  #aboutText(target: number, path: Path, how: How): string {
+    if (path === this.#lastPath && target === this.#lastTarget && how === this.#lastHow) {
+      return this.#lastAbout;
     }
-    return this.#lastPathText;
+    const text = `,${target},${pathText(path, "a path")},${how}`;
+    this.#lastPath = path;
+    this.#lastTarget = target;
+    this.#lastHow = how;
+    return this.#lastAbout = text;
   }
 
   /** A call on something that has arrived already, or never leaves this side. */

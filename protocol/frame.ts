@@ -160,6 +160,8 @@ export class FrameReader {
 export interface LateMessage {
   /** Its JSON text. */
   text(): string;
+  /** Writes that, if it is ASCII, and says where it ends; or else 0, as if it had not been called. */
+  write(to: Uint8Array, at: number): number;
 }
 
 /** How much a frame that is being made has already. */
@@ -250,6 +252,10 @@ export class FrameWriter {
 
   #make(acknowledged: number, own: boolean): Uint8Array {
     const messages = this.#messages;
+    if (messages.length === 1 && this.size <= SHORT_TEXT && this.#attached.length === 0) {
+      const frame = this.#makeShort(messages[0]!, acknowledged, own);
+      if (frame) return frame;
+    }
     const most = this.#attached.length > 0 ? Infinity : FRAME_TEXT;
     let text = "";
     let next = this.#taken;
@@ -282,8 +288,30 @@ export class FrameWriter {
     return frame;
   }
 
+  /** One short message, as most calls and answers are: to join strings first would cost more than the frame. */
+  #makeShort(
+    message: string | LateMessage,
+    acknowledged: number,
+    own: boolean,
+  ): Uint8Array | undefined {
+    this.#reserve(HEAD + SHORT_TEXT + 2, own);
+    const scratch = this.#scratch;
+    const end = typeof message === "string"
+      ? writeAscii(message, scratch, HEAD + 1)
+      : message.write(scratch, HEAD + 1);
+    if (end === 0) return undefined;
+    scratch[HEAD] = 0x5b;
+    scratch[end] = 0x5d;
+    const length = end + 1 - HEAD;
+    writeHead(scratch, 0, length, acknowledged, length);
+    this.#messages = [];
+    this.#size = 0;
+    this.lastCount = 1;
+    return scratch.subarray(0, end + 1);
+  }
+
   #write(text: string): number {
-    if (text.length <= SHORT_TEXT && writeAscii(text, this.#scratch, HEAD)) return text.length;
+    if (text.length <= SHORT_TEXT && writeAscii(text, this.#scratch, HEAD) > 0) return text.length;
     const { read, written } = this.#encoder.encodeInto(text, this.#scratch.subarray(HEAD));
     if (read === text.length && HEAD + written + this.#attachedBytes <= this.#scratch.length) {
       return written;
@@ -327,14 +355,24 @@ function ascii(b: Uint8Array, at: number, end: number): string | undefined {
   return high < 0x80 ? text : undefined;
 }
 
-/** Writes a text if it is ASCII; says whether it was. */
-function writeAscii(text: string, to: Uint8Array, at: number): boolean {
+/** Writes a text if it is ASCII, and says where it ends; or else 0. */
+export function writeAscii(text: string, to: Uint8Array, at: number): number {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code >= 0x80) return false;
+    if (code >= 0x80) return 0;
     to[at + i] = code;
   }
-  return true;
+  return at + text.length;
+}
+
+/** Writes a whole number that is not negative, and says where it ends. */
+export function writeNumber(number: number, to: Uint8Array, at: number): number {
+  let end = at + 1;
+  for (let rest = number; rest >= 10; rest = Math.floor(rest / 10)) end++;
+  for (let place = end, rest = number; place > at; rest = Math.floor(rest / 10)) {
+    to[--place] = 0x30 + rest % 10;
+  }
+  return end;
 }
 
 function word(bytes: Uint8Array, at: number): number {

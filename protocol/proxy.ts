@@ -65,18 +65,43 @@ function makeTarget(label: string): () => void {
 
 const PROMISE_TARGET = makeTarget("[remote promise]");
 
+/** A path, and the longer one that was last made of it: most programs go the same way again and again. */
+export class Way {
+  /** The names of the properties. */
+  readonly path: Path;
+  #key = "";
+  #longer: Way | undefined;
+
+  /** A way that nobody has gone on from. */
+  constructor(path: Path) {
+    this.path = path;
+  }
+
+  /** One property further. */
+  to(key: string): Way {
+    if (this.#longer !== undefined && this.#key === key) return this.#longer;
+    this.#key = key;
+    return this.#longer = new Way([...this.path, key]);
+  }
+}
+
+/** The way to where one stands. */
+const HERE = new Way(Object.freeze([]));
+
 class StubHandler implements ProxyHandler<() => void>, StubInfo {
   readonly caller: Caller;
   readonly base: Base;
   readonly path: Path;
   readonly label: string;
   readonly kind: "reference" | "promise";
+  readonly #way: Way;
   #read: Result | undefined;
 
-  constructor(caller: Caller, base: Base, path: Path, kind: StubInfo["kind"], label: string) {
+  constructor(caller: Caller, base: Base, way: Way, kind: StubInfo["kind"], label: string) {
     this.caller = caller;
     this.base = base;
-    this.path = path;
+    this.#way = way;
+    this.path = way.path;
     this.kind = kind;
     this.label = label;
   }
@@ -105,7 +130,7 @@ class StubHandler implements ProxyHandler<() => void>, StubInfo {
       } else if (key === "then") {
         return undefined;
       }
-      return makeStub(this.caller, this.base, [...this.path, key]);
+      return makeStub(this.caller, this.base, this.#way.to(key));
     }
     switch (key) {
       case INFO:
@@ -202,22 +227,20 @@ function name(key: string | symbol): string {
   );
 }
 
-/** A stub for a path: nothing is sent by making it. */
-export function makeStub(caller: Caller, base: Base, path: Path): object {
-  return wrap(new StubHandler(caller, base, path, "promise", "[remote promise]"), PROMISE_TARGET);
+/** A stub for what is at the end of a way: nothing is sent by making it. */
+export function makeStub(caller: Caller, base: Base, way: Way = HERE): object {
+  return wrap(new StubHandler(caller, base, way, "promise", "[remote promise]"), PROMISE_TARGET);
 }
 
 /** A stub for the result of a call. */
 export function resultStub(caller: Caller, result: Result): object {
-  return makeStub(caller, result, NO_PATH);
+  return makeStub(caller, result);
 }
 
 /** A stub for an object of the peer's. */
 export function referenceStub(caller: Caller, entry: Import, label: string): object {
-  return wrap(new StubHandler(caller, entry, NO_PATH, "reference", label), makeTarget(label));
+  return wrap(new StubHandler(caller, entry, HERE, "reference", label), makeTarget(label));
 }
-
-const NO_PATH: Path = Object.freeze([]);
 
 function wrap(handler: StubHandler, target: () => void): object {
   return new Proxy(target, handler as ProxyHandler<() => void>);

@@ -5,8 +5,9 @@
  */
 
 import type { CallState } from "./answers.ts";
+import { Op } from "./messages.ts";
 import { addLocalStack, RemoteError } from "./remote_error.ts";
-import type { LateMessage } from "./frame.ts";
+import { type LateMessage, writeAscii, writeNumber } from "./frame.ts";
 
 /** A call that this side made. Its value is fetched only if somebody wants it. */
 export class Question implements LateMessage {
@@ -26,22 +27,27 @@ export class Question implements LateMessage {
   result: Result | undefined = undefined;
   /** Takes the abort listener of a call with a signal away. */
   onSettled: (() => void) | undefined = undefined;
-  #body: string;
+  #about: string;
+  #rest: string;
   readonly #onSent: ((question: Question) => void) | undefined;
   #promise: Promise<unknown> | undefined;
   #resolve: ((value: unknown) => void) | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
-  /** `body` is the text of its message after the first item; `onSent` hears of it if its value was not asked for. */
-  constructor(id: number, body: string, onSent?: (question: Question) => void) {
+  /**
+   * `about` is the text of its message behind its number up to how it is used, as many calls have the same, and `rest`
+   * what follows; `onSent` hears of it if its value was not asked for.
+   */
+  constructor(id: number, about = "", rest = "", onSent?: (question: Question) => void) {
     this.id = id;
-    this.#body = body;
+    this.#about = about;
+    this.#rest = rest;
     this.#onSent = onSent;
   }
 
   /** A question that a promise of this side answers. */
   static local(promise: Promise<unknown>): Question {
-    const question = new Question(0, "");
+    const question = new Question(0);
     question.wanted = true;
     question.sent = true;
     promise.then((value) => question.fulfill(value), (error) => question.reject(error));
@@ -50,7 +56,7 @@ export class Question implements LateMessage {
 
   /** A question that failed before it was sent. If nobody looks, that is an unhandled rejection. */
   static failed(error: unknown): Question {
-    const question = new Question(0, "");
+    const question = new Question(0);
     question.wanted = true;
     question.sent = true;
     question.reject(error);
@@ -59,12 +65,34 @@ export class Question implements LateMessage {
 
   /** The message, with or without the request for its value. */
   text(): string {
+    const text = `[${this.#op},${this.id}${this.#about}${this.#rest}]`;
+    this.#leave();
+    return text;
+  }
+
+  /** The same, written. */
+  write(to: Uint8Array, at: number): number {
+    to[at] = 0x5b;
+    to[at + 1] = 0x30 + this.#op;
+    to[at + 2] = 0x2c;
+    let end = writeNumber(this.id, to, at + 3);
+    end = writeAscii(this.#about, to, end);
+    if (end > 0) end = writeAscii(this.#rest, to, end);
+    if (end === 0) return 0;
+    to[end] = 0x5d;
+    this.#leave();
+    return end + 1;
+  }
+
+  get #op(): number {
+    return this.wanted ? Op.callAndPull : Op.call;
+  }
+
+  #leave(): void {
     this.sent = true;
-    const text = (this.wanted ? "[2," : "[1,") + this.#body + "]";
-    this.#body = "";
+    this.#about = this.#rest = "";
     if (!this.wanted) this.#onSent?.(this);
     this.result = undefined;
-    return text;
   }
 
   /** The promise of its value. */

@@ -497,11 +497,30 @@ Deno.test("code that runs while arguments are read may make calls of its own", a
   assertEquals(((await Promise.all(inner))[1] as Uint8Array).length, 10);
 });
 
+Deno.test("each stub of a property reads it anew, whichever way was gone before", async () => {
+  let reads = 0;
+  const at = {
+    get count() {
+      return ++reads;
+    },
+    a: { b: () => "b" },
+    c: { b: () => "c" },
+  };
+  await using pair = new Pair({ at });
+  const { root } = pair;
+  const held = root.at.count;
+  assertEquals([await held, await held, await root.at.count, await root.at.count], [1, 1, 2, 3]);
+  const both = async () => [await root.at.a.b(), await root.at.c.b(), await root.at.a.b()];
+  assertEquals(await both(), ["b", "c", "b"]);
+  const { a, c } = root.at;
+  assertEquals([await a.b(), await c.b(), await a.b()], ["b", "c", "b"]);
+});
+
 Deno.test("a call with a time limit, or a signal, is given up, and the other side is told", async () => {
   const plain = makeRoot();
   await using pair = new Pair(plain);
   const quick = pair.client.caller.with({ timeout: 5 });
-  const root = makeStub(quick, null, []) as Any;
+  const root = makeStub(quick, null) as Any;
   const late = await assertRejects(
     async () => await root.never(),
     DOMException,
@@ -509,7 +528,7 @@ Deno.test("a call with a time limit, or a signal, is given up, and the other sid
   );
   assertEquals(late.name, "TimeoutError");
   const controller = new AbortController();
-  const stoppable = makeStub(pair.client.caller.with(controller), null, []) as Any;
+  const stoppable = makeStub(pair.client.caller.with(controller), null) as Any;
   const calls = [stoppable.never(), stoppable.never().x(stoppable.never())];
   const ends = calls.map((call) => call.then(() => "ended", (error: unknown) => error));
   await pair.fence();
@@ -524,7 +543,7 @@ Deno.test("giving up a call that is over, or that nobody waits for, is quiet and
   const plain = makeRoot();
   await using pair = new Pair(plain);
   const controller = new AbortController();
-  const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
+  const root = makeStub(pair.client.caller.with(controller), null) as Any;
   const unhandled = await unhandledDuring(async () => {
     root.touch();
     root.big(200_000);
@@ -543,7 +562,7 @@ Deno.test("a call that was given up before it could start does not start", async
   let release = () => {};
   const gate = new Promise<void>((resolve) => release = resolve);
   const controller = new AbortController();
-  const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
+  const root = makeStub(pair.client.caller.with(controller), null) as Any;
   await pair.root.keep(() => gate);
   const waits = root.kept0().then(() => {});
   const behind = root.echo(pair.root.kept0()).then(() => {});
@@ -567,7 +586,7 @@ Deno.test("reasons cross whatever they are", async () => {
     const reason of [buffer, "x".repeat(2_000_000), locked, () => {}, pair.root.cwd(), Symbol()]
   ) {
     const controller = new AbortController();
-    const root = makeStub(pair.client.caller.with(controller), null, []) as Any;
+    const root = makeStub(pair.client.caller.with(controller), null) as Any;
     const call = root.never().then(() => {}, () => "given up");
     await pair.fence();
     controller.abort(reason);

@@ -5,8 +5,11 @@ import {
   FrameReader,
   FrameWriter,
   HEAD,
+  type LateMessage,
+  writeAscii,
   writeChunkHead,
 } from "../../protocol/frame.ts";
+import { Question } from "../../protocol/questions.ts";
 import { chunk, frame } from "./raw.ts";
 
 type Seen =
@@ -157,7 +160,7 @@ Deno.test("what a writer makes, a reader takes apart", () => {
   assert(writer.empty);
   writer.add('[1,"é"]', 7);
   assertEquals(writer.attach(Uint8Array.of(1)), 0);
-  writer.add({ text: () => "[2]" }, 3);
+  writer.add({ text: () => "[2]", write: () => 0 }, 3);
   assertEquals(writer.attach(Uint8Array.of(2, 3)), 1);
   frames.push(writer.take(3).slice());
   assert(writer.empty);
@@ -168,6 +171,60 @@ Deno.test("what a writer makes, a reader takes apart", () => {
   assertEquals(seen[0], { text: '[[1,"é"],[2]]', attachments: [1, 2, 3], acknowledged: 3 });
   assertEquals(seen[1], { text: "", attachments: [], acknowledged: 4 });
   assertEquals(JSON.parse((seen[2] as { text: string }).text)[0].length, 50_001);
+});
+
+Deno.test("one short message is written as it is, and one that is not ASCII as a text", () => {
+  const writer = new FrameWriter();
+  const { reader: frames, seen } = reader();
+  const written = (to: Uint8Array, at: number) => writeAscii("[4]", to, at);
+  const messages: [string | LateMessage, string][] = [
+    ["[1]", "[[1]]"],
+    ['["é"]', '[["é"]]'],
+    [{ text: () => "[2]", write: () => 0 }, "[[2]]"],
+    [{ text: () => "[3]", write: written }, "[[4]]"],
+  ];
+  for (const own of [false, true]) {
+    for (const [message] of messages) {
+      writer.add(message, 5);
+      frames.push(writer.take(9, own));
+      assertEquals(writer.lastCount, 1);
+      assert(writer.empty);
+      assertEquals(writer.size, 0);
+    }
+  }
+  const texts = messages.map(([, text]) => ({ text, attachments: [], acknowledged: 9 }));
+  assertEquals(seen, [...texts, ...texts]);
+});
+
+Deno.test("a question writes the same message that its text is", () => {
+  const about = ',0,["globals","Math","abs"],1';
+  for (const id of [1, 9, 10, 99, 100, 123_456, Number.MAX_SAFE_INTEGER]) {
+    for (const wanted of [false, true]) {
+      for (const rest of ["", ",[1]", ',["é"]']) {
+        const heard: number[] = [];
+        const make = () => {
+          const question = new Question(id, about, rest, ({ id }) => heard.push(id));
+          question.wanted = wanted;
+          return question;
+        };
+        const one = make();
+        const text = one.text();
+        assertEquals(text, `[${wanted ? 2 : 1},${id}${about}${rest}]`);
+        const other = make();
+        const bytes = new Uint8Array(100);
+        const end = other.write(bytes, 7);
+        if (rest.includes("é")) {
+          assertEquals(end, 0);
+          assert(!other.sent);
+          assertEquals(other.text(), text);
+        } else {
+          assertEquals(new TextDecoder().decode(bytes.subarray(7, end)), text);
+        }
+        assert(one.sent && other.sent);
+        assertEquals(heard, wanted ? [] : [id, id]);
+      }
+    }
+  }
 });
 
 Deno.test("attachments can be taken back, unless a message came after them", () => {

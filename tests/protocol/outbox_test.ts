@@ -209,7 +209,8 @@ Deno.test("many messages of one turn go in several frames, whose text is made wh
   const link = new Link("held");
   let made = 0;
   for (let i = 0; i < 10; i++) {
-    link.outbox.add({ text: () => (made++, `"${"x".repeat(20_000)}"`) }, 20_002);
+    const text = () => (made++, `"${"x".repeat(20_000)}"`);
+    link.outbox.add({ text, write: () => 0 }, 20_002);
   }
   assertEquals(made, 0);
   await turn();

@@ -100,7 +100,7 @@ export class Pair implements AsyncDisposable {
   /** The agent's root, as the client uses it. */
   // deno-lint-ignore no-explicit-any
   get root(): any {
-    return makeStub(this.client.caller, null, []);
+    return makeStub(this.client.caller, null);
   }
 
   /** Resolves when everything that was sent has been handled, on both sides. */

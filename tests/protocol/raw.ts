@@ -67,7 +67,7 @@ export class RawPeer {
   /** What a user of the session would start from. */
   // deno-lint-ignore no-explicit-any
   get root(): any {
-    return makeStub(this.session.caller, null, []);
+    return makeStub(this.session.caller, null);
   }
 
   /** Says some messages in one frame. */
