@@ -42,7 +42,14 @@ for (const name of names) {
     Deno.exit(2);
   }
   const file = decodeURIComponent(new URL(bench.file, import.meta.url).pathname);
-  const command = [Deno.execPath(), "run", "-A", file, ...bench.args ?? []];
+  const command = [
+    Deno.execPath(),
+    "run",
+    "-A",
+    "--v8-flags=--expose-gc",
+    file,
+    ...bench.args ?? [],
+  ];
   if (bench.pinned && Deno.build.os === "linux") command.unshift("taskset", "-c", "0");
   const { success } = await new Deno.Command(command[0]!, {
     args: command.slice(1),

@@ -18,10 +18,26 @@ async function serve(conn) {
   } else if (buffer[0] === 115) {
     const piece = new Uint8Array(64 << 10);
     for (let sent = 0; sent < size; sent += piece.length) await writeAll(conn, piece);
+  } else if (buffer[0] === 100) {
+    let got = 0;
+    for await (const bytes of conn.readable) {
+      got += bytes.length;
+      if (got < size) continue;
+      await conn.write(new Uint8Array(1));
+      break;
+    }
   } else {
     for (let got = 0; got < size;) got += await conn.read(buffer);
     await conn.write(new Uint8Array(1));
   }
 }
 
-for await (const conn of listener) serve(conn).catch(() => {}).finally(() => conn.close());
+for await (const conn of listener) {
+  serve(conn).catch(() => {}).finally(() => {
+    try {
+      conn.close();
+    } catch {
+      // Its stream has closed it.
+    }
+  });
+}

@@ -27,6 +27,18 @@ export interface Source {
   cancel(): void;
 }
 
+/** How long a read or a write is that may be a part of much, in bytes, and how many of them are. */
+const LONG = 32 << 10;
+const MANY = 4;
+
+/** Tells a transport that much flows, once it does. What it gives wants the length of each read or write. */
+function watchFlow(transport: BaseTransport): (length: number | null) => void {
+  let long = 0;
+  return (length) => {
+    if (length !== null && length >= LONG && ++long === MANY) transport.expectMuch?.();
+  };
+}
+
 /** The fastest way that a transport has to its bytes. */
 export function openSource(transport: BaseTransport): Source {
   const { channel } = transport;
@@ -34,6 +46,7 @@ export function openSource(transport: BaseTransport): Source {
     const buffer = new Uint8Array(128 << 10);
     return { buffer, read: () => channel.read(buffer), cancel() {} };
   }
+  const flows = watchFlow(transport);
   try {
     const reader = transport.stdout.getReader({ mode: "byob" });
     return {
@@ -42,7 +55,9 @@ export function openSource(transport: BaseTransport): Source {
         return reader.read(new Uint8Array(this.buffer.buffer as ArrayBuffer)).then(
           ({ done, value }) => {
             if (value) this.buffer = value;
-            return done ? null : value!.length;
+            if (done) return null;
+            flows(value!.length);
+            return value!.length;
           },
         );
       },
@@ -83,11 +98,15 @@ export interface Sink {
 export function openSink(transport: BaseTransport): Sink {
   const { channel } = transport;
   if (channel) return { write: (bytes) => channel.write(bytes), close() {} };
+  const flows = watchFlow(transport);
   const writer = transport.stdin.getWriter();
   // Its failure is seen by the write that it fails.
   writer.closed.catch(() => {});
   return {
-    write: (bytes) => writer.write(bytes),
+    write(bytes) {
+      flows(bytes.length);
+      return writer.write(bytes);
+    },
     close() {
       writer.close().catch(() => {
         // The process has ended first.

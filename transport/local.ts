@@ -10,6 +10,7 @@
 import { dirname, join } from "node:path";
 import { ConnectionError } from "./errors.ts";
 import { endWithProgram } from "./orphans.ts";
+import { type Descriptors, STANDARD, WidePipes } from "./wide_pipes.ts";
 import type { BaseTransport, CopyOptions, PopenOptions, TransportStatus } from "./popen.ts";
 
 /** Options of the `local` transport. */
@@ -92,6 +93,9 @@ function startError(command: readonly string[], options: LocalOptions, cause: un
   return new ConnectionError(`Cannot start ${command[0]}: ${message}`, details);
 }
 
+/** Where an agent's loader puts the pipes, so that a program has its own standard input and output. */
+const AGENT: Descriptors = [3, 4];
+
 class LocalTransport implements BaseTransport {
   readonly address = "";
   readonly stdin: WritableStream<Uint8Array>;
@@ -100,6 +104,7 @@ class LocalTransport implements BaseTransport {
   readonly status: Promise<TransportStatus>;
   readonly #child: Deno.ChildProcess;
   readonly #grace: number;
+  readonly #pipes: WidePipes;
   #exited = false;
   #released: Promise<void> | undefined;
   #closing: Promise<TransportStatus> | undefined;
@@ -110,9 +115,11 @@ class LocalTransport implements BaseTransport {
     this.stdin = child.stdin;
     this.stdout = child.stdout;
     this.stderr = child.stderr;
+    this.#pipes = new WidePipes(child.pid, [AGENT, STANDARD]);
     const release = endWithProgram(child.pid, "0");
     this.status = child.status.then(({ code, signal }) => {
       this.#exited = true;
+      this.#pipes.release();
       // What the process started and left behind goes with it.
       this.#kill("SIGKILL");
       this.#released = release();
@@ -154,6 +161,10 @@ class LocalTransport implements BaseTransport {
         // It has just exited.
       }
     }
+  }
+
+  expectMuch(): void {
+    this.#pipes.widen();
   }
 
   ref(): void {

@@ -91,6 +91,11 @@ export interface BaseTransport extends AsyncDisposable {
   /** A faster way to the bytes of `stdin` and `stdout`, where there is one. */
   readonly channel?: ByteChannel;
   /**
+   * Much begins to flow: what stands in its way, such as the size of a pipe, may be changed now. May be called more than
+   * once; does not throw.
+   */
+  expectMuch?(): void;
+  /**
    * Ends the process: end of its input, then a grace time, then force. Resolves when nothing of
    * this side is left, to the truth about how it went. A stream that somebody has locked is theirs
    * to read to its end, or to cancel. May be called more than once.
