@@ -32,10 +32,10 @@ const LONG = 32 << 10;
 const MANY = 4;
 
 /** Tells a transport that much flows, once it does. What it gives wants the length of each read or write. */
-function watchFlow(transport: BaseTransport): (length: number | null) => void {
+function watchFlow(transport: BaseTransport): (length: number) => void {
   let long = 0;
   return (length) => {
-    if (length !== null && length >= LONG && ++long === MANY) transport.expectMuch?.();
+    if (length >= LONG && ++long === MANY) transport.expectMuch?.();
   };
 }
 

@@ -80,10 +80,18 @@ export class Way {
   /** One property further. */
   to(key: string): Way {
     if (this.#longer !== undefined && this.#key === key) return this.#longer;
-    this.#key = key;
-    return this.#longer = new Way([...this.path, key]);
+    const longer = new Way([...this.path, key]);
+    // One that goes on and on, along a list say, is nobody's habit, and would keep all its parts.
+    if (this.path.length < HABIT) {
+      this.#key = key;
+      this.#longer = longer;
+    }
+    return longer;
   }
 }
+
+/** A longer path is not remembered. */
+const HABIT = 8;
 
 /** The way to where one stands. */
 const HERE = new Way(Object.freeze([]));
