@@ -18,7 +18,7 @@
 
 import type { Connection } from "./client/connection.ts";
 import { How } from "./protocol/messages.ts";
-import { type Caller, makeStub, resultStub, stubInfo } from "./protocol/proxy.ts";
+import { type Caller, makeStub, resultStub, stubInfo, Way } from "./protocol/proxy.ts";
 
 /** What Python gives has no types here. */
 // deno-lint-ignore no-explicit-any
@@ -173,7 +173,7 @@ function call(path: string[], args: unknown[], connection: Python | undefined): 
       ? resultStub(caller, caller.call(null, ["builtins", "slice"], How.call, [...arg.parts]))
       : arg
   );
-  return (makeStub(caller, null, path) as Anything)(...sent);
+  return (makeStub(caller, null, new Way(path)) as Anything)(...sent);
 }
 
 function callerOf(args: readonly unknown[], connection: Python | undefined): Caller {

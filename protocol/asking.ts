@@ -146,7 +146,12 @@ export class Asking {
         sent?.withdraw();
         return new Result(Question.failed(error));
       }
-      // What was read to encode the arguments may have made calls of its own.
+      // What was read to encode the arguments may have made calls of its own, or ended all of them.
+      if (this.#border.closeReason) return new Result(Question.failed(this.#border.closeReason));
+      if (signal?.aborted) {
+        sent?.withdraw();
+        return new Result(Question.failed(signal.reason));
+      }
       const id = ++this.#last;
       question = new Question(id, about, rest, this.#watch);
       this.#questions.add(question);
@@ -263,7 +268,7 @@ export class Asking {
     if (question.state !== "pending" || question.id === 0) return;
     if (question.wanted || question.dropped) return;
     question.dropped = true;
-    this.#border.add(`[${Op.release},[${question.id},1]]`);
+    this.#outbox.addBehind(`[${Op.release},[${question.id},1]]`);
   }
 
   /** The peer answers. */

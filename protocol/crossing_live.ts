@@ -299,7 +299,10 @@ export function pathText(path: Path, where: string): string {
   for (let i = 0; i < path.length; i++) text += (i === 0 ? "" : ",") + quote(path[i]!);
   text += "]";
   if (text.length > PATH_TEXT) {
-    throw new UncrossableError(where, `the names of its properties have ${text.length} characters`);
+    throw new UncrossableError(
+      where,
+      `the names of its properties take ${text.length} characters, and ${PATH_TEXT} at most`,
+    );
   }
   return text;
 }

@@ -64,6 +64,7 @@ export class Outbox {
   #writing = false;
   #scheduled = false;
   #held = 0;
+  readonly #behind: string[] = [];
   #closed = false;
   #bulkTurn = false;
   /** Where chunk frames are made: the one before has been written by then. */
@@ -121,6 +122,12 @@ export class Outbox {
     this.#schedule();
   }
 
+  /** The same; what is being made while something holds the outbox leaves first, as it may need what this gives back. */
+  addBehind(message: string): void {
+    if (this.#held > 0) this.#behind.push(message);
+    else this.add(message, message.length);
+  }
+
   /** Adds bytes to the frame that is being made; gives their offset. They are copied. */
   attach(bytes: Uint8Array): number {
     if (!this.#writer.attaches) this.#sealIfFull();
@@ -145,8 +152,10 @@ export class Outbox {
 
   /** The opposite of {@linkcode Outbox.hold}. */
   unhold(): void {
-    this.#held--;
-    if (this.#held === 0 && this.#writer.attaches) this.#sealIfFull();
+    // The end of the session holds for nobody.
+    if (this.#held === 0 || --this.#held > 0) return;
+    if (this.#writer.attaches) this.#sealIfFull();
+    for (const message of this.#behind.splice(0)) this.add(message, message.length);
   }
 
   /** Queues bytes for a channel. `done` is called when the last of them was written, or never will be. */

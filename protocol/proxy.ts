@@ -55,7 +55,8 @@ const INSPECT = [Symbol.for("Deno.customInspect"), Symbol.for("nodejs.util.inspe
 
 /** What `console.log` and `String()` show of a stub. It costs no round trip. */
 function makeTarget(label: string): () => void {
-  const target = function () {};
+  // A bound function can be constructed too, and has no `prototype` of its own, which could not be deleted.
+  const target = function () {}.bind(null);
   // The target's own name and prototype would otherwise be shown, and would be wrong.
   for (const symbol of INSPECT) {
     Object.defineProperty(target, symbol, { value: () => label, configurable: true });
@@ -81,8 +82,8 @@ export class Way {
   to(key: string): Way {
     if (this.#longer !== undefined && this.#key === key) return this.#longer;
     const longer = new Way([...this.path, key]);
-    // One that goes on and on, along a list say, is nobody's habit, and would keep all its parts.
-    if (this.path.length < HABIT) {
+    // One that goes on and on, along a list say, is nobody's habit, nor is a module's whole text: both would be kept.
+    if (this.path.length < HABIT && key.length < HABIT_NAME) {
       this.#key = key;
       this.#longer = longer;
     }
@@ -90,8 +91,9 @@ export class Way {
   }
 }
 
-/** A longer path is not remembered. */
+/** A longer path is not remembered, nor one with a longer name. */
 const HABIT = 8;
+const HABIT_NAME = 100;
 
 /** The way to where one stands. */
 const HERE = new Way(Object.freeze([]));

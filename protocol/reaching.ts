@@ -224,7 +224,7 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
     }
     if (base.count <= 0) return;
     this.imports.release(base);
-    this.#session.add(`[${Op.release},[${-base.id},1]]`);
+    this.#outbox.addBehind(`[${Op.release},[${-base.id},1]]`);
   }
 
   /** Gives something back with the next batch, if what was collected is given back at all. */
@@ -238,7 +238,7 @@ export class Reaching implements CallingSession, AskingHost, FlowHost, LiveBorde
     const counts: number[] = [];
     for (const [id, n] of this.#toRelease) counts.push(id, n);
     this.#toRelease.clear();
-    this.#session.add(`[${Op.release},[${counts.join()}]]`);
+    this.#outbox.addBehind(`[${Op.release},[${counts.join()}]]`);
   }
 
   // ---- crossing

@@ -151,9 +151,10 @@ class LocalTransport implements BaseTransport {
   #kill(signal: Deno.Signal): void {
     try {
       if (Deno.build.os === "windows") this.#child.kill(signal);
-      else Deno.kill(-this.#child.pid, signal);
+      else if (mayKill()) Deno.kill(-this.#child.pid, signal);
+      else if (!this.#exited) this.#child.kill(signal);
     } catch {
-      // The group is gone already, or the program may not send signals: then only the process is ended.
+      // The group is gone already.
       if (this.#exited) return;
       try {
         this.#child.kill(signal);
@@ -186,6 +187,11 @@ class LocalTransport implements BaseTransport {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Only who may run anything may end what a process has started; nobody is to be asked for that. */
+function mayKill(): boolean {
+  return Deno.permissions.querySync({ name: "run" }).state === "granted";
 }
 
 /** A file of no more bytes is copied at once. */

@@ -14,15 +14,16 @@
  */
 const SIZE = 256 << 10;
 /**
- * How many pipes of this program are large at once. A user has 64 MiB for all pipes (pipe(7), `pipe-user-pages-soft`);
+ * How many pipes of this program, or of one of its workers, are large at once. A user has 64 MiB for all pipes (pipe(7), `pipe-user-pages-soft`);
  * who has used them up gets pipes of 8 KiB.
  */
 const MOST = 64;
 
-/** `F_SETPIPE_SZ` of fcntl(2), and flags of open(2), the same wherever Deno runs. */
+/** Commands of fcntl(2), the same wherever Deno runs. */
 const F_SETPIPE_SZ = 1031;
-const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
+const F_GETPIPE_SZ = 1032;
+/** After so many numbers in turn that are no descriptor of this program, it looks no further. */
+const GAP = 64;
 
 /** Two descriptors of a process. */
 export type Descriptors = readonly [number, number];
@@ -53,29 +54,33 @@ export class WidePipes {
     try {
       libc = Deno.dlopen("libc.so.6", {
         readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
-        open: { parameters: ["buffer", "i32"], result: "i32" },
         fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
-        close: { parameters: ["i32"], result: "i32" },
       });
     } catch {
       // Another C library.
       return;
     }
-    const { readlink, open, fcntl, close } = libc.symbols;
-    const pathOf = (descriptor: number) =>
-      new TextEncoder().encode(`/proc/${this.#pid}/fd/${descriptor}\0`);
-    // Nothing else is opened: it might notice.
-    const isPipe = (descriptor: number) => {
-      const target = new Uint8Array(64);
-      const length = Number(readlink(pathOf(descriptor), target, BigInt(target.length)));
-      return new TextDecoder().decode(target.subarray(0, Math.max(0, length))).startsWith("pipe:[");
+    const { readlink, fcntl } = libc.symbols;
+    const target = new Uint8Array(64);
+    // "pipe:[123]", say; no descriptor has no text.
+    const linkAt = (process: number | "self", descriptor: number): string => {
+      const path = new TextEncoder().encode(`/proc/${process}/fd/${descriptor}\0`);
+      const length = Number(readlink(path, target, BigInt(target.length)));
+      return new TextDecoder().decode(target.subarray(0, Math.max(0, length)));
     };
     try {
-      for (const descriptor of this.#candidates.find((pair) => pair.every(isPipe)) ?? []) {
-        const fd = open(pathOf(descriptor), O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0) continue;
-        if (fcntl(fd, F_SETPIPE_SZ, SIZE) >= 0) this.#wide++;
-        close(fd);
+      // Whatever has that number, only a pipe that this program has an end of is touched, and by that end.
+      const own = new Map<string, number>();
+      for (let fd = 0, last = 0; fd - last <= GAP; fd++) {
+        const link = linkAt("self", fd);
+        if (link === "") continue;
+        last = fd;
+        if (link.startsWith("pipe:[")) own.set(link, fd);
+      }
+      const ends = (pair: Descriptors) =>
+        pair.map((descriptor) => own.get(linkAt(this.#pid, descriptor)));
+      for (const fd of this.#candidates.map(ends).find((pair) => !pair.includes(undefined)) ?? []) {
+        if (fcntl(fd!, F_GETPIPE_SZ, 0) < SIZE && fcntl(fd!, F_SETPIPE_SZ, SIZE) >= 0) this.#wide++;
       }
     } finally {
       libc.close();

@@ -384,7 +384,7 @@ def access(value, path, how, args):
     key = path[-1]
     if not how:
         return step(value, key)
-    if type(value) is dict:
+    if type(value) is dict and value is not MAIN:
         # A method of the dict comes first in a call, else an item that can be called.
         method = getattr(value, key, None) or step(value, key)
     else:

@@ -2,8 +2,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, registerTransport, RemoteError } from "../../mod.ts";
 import { Popen } from "../../transport/local.ts";
 import { leakGuard } from "../support/leaks.ts";
-import { requiresThat } from "../support/requirement.ts";
-import { linesOf, startProgram } from "./program.ts";
+import { findProgram } from "../support/programs.ts";
+import { requires, requiresThat } from "../support/requirement.ts";
+import { linesOf, MOD, outcome, startProgram } from "./program.ts";
 
 const linux = requiresThat(Deno.build.os === "linux", "no /proc here", "run the tests on Linux");
 
@@ -112,4 +113,46 @@ Deno.test("without a cache nothing is written, and modules from elsewhere say wh
     }
   }
   assertEquals([...Deno.readDirSync(home)].map(({ name }) => name), []);
+});
+
+Deno.test({
+  name: "with the permissions that the README names, nothing is asked at a terminal",
+  ...requires("python3"),
+  async fn() {
+    await using guard = leakGuard({ grace: 5000 });
+    const path = `${guard.folder}/program.ts`;
+    await Deno.writeTextFile(
+      path,
+      `import { connect } from ${JSON.stringify(MOD)};
+      const con = await connect("local:");
+      console.log("gave " + await con.eval("1 + 1"));
+      await con.close();
+      console.log("closed");`,
+    );
+    const deno = [Deno.execPath(), "run", "--quiet", "--no-config", "--no-lock", "--no-check"];
+    const child = new Deno.Command(findProgram("python3")!, {
+      args: [
+        "-c",
+        "import os, pty, sys; os.environ.pop('DENO_NO_PROMPT', None); " +
+        "sys.exit(pty.spawn(sys.argv[1:]) >> 8)",
+        ...deno,
+        "--allow-run=sh",
+        path,
+      ],
+      cwd: guard.folder,
+      env: guard.env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    // Whoever is asked there waits for ever.
+    const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    const { code, stdout, stderr } = await outcome(child);
+    clearTimeout(timer);
+    assertEquals({ code, stdout: stdout.replaceAll("\r", ""), stderr }, {
+      code: 0,
+      stdout: "gave 2\nclosed\n",
+      stderr: "",
+    });
+  },
 });

@@ -7,7 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { ByRef } from "../../protocol/access.ts";
-import { ConnectionLostError } from "../../protocol/errors.ts";
+import { ConnectionClosedError, ConnectionLostError } from "../../protocol/errors.ts";
 import { RemoteError } from "../../protocol/remote_error.ts";
 import { How } from "../../protocol/messages.ts";
 import { makeStub, stubInfo } from "../../protocol/proxy.ts";
@@ -28,6 +28,10 @@ class Counter {
     await turn();
     return this.add(by);
   }
+}
+
+function byReference<T extends object>(value: T): ByRef {
+  return new ByRef(value, {});
 }
 
 function makeRoot() {
@@ -497,6 +501,15 @@ Deno.test("code that runs while arguments are read may make calls of its own", a
   assertEquals(((await Promise.all(inner))[1] as Uint8Array).length, 10);
 });
 
+Deno.test("a property of any name can be deleted", async () => {
+  const target: Record<string, number> = { prototype: 1, name: 2, length: 3, arguments: 4, x: 5 };
+  await using pair = new Pair({ get: () => byReference(target) });
+  const there = await pair.root.get();
+  for (const name of Object.keys(target)) delete there[name];
+  await pair.fence();
+  assertEquals(target, {});
+});
+
 Deno.test("each stub of a property reads it anew, whichever way was gone before", async () => {
   let reads = 0;
   const at = {
@@ -629,4 +642,38 @@ Deno.test("a session says whether there is something to wait for", async () => {
   pair.cut();
   await call;
   assertEquals(busy, [true, false, true, false]);
+});
+
+Deno.test("a call whose arguments end the connection, or the call, when they are read is rejected", async () => {
+  const hung = async (pressure: boolean) => {
+    await using pair = new Pair(makeRoot(), { pressure });
+    const { root, client } = pair;
+    const waiting = pressure
+      ? Array.from({ length: 4 }, () => root.echo("x".repeat(100_000)) as Promise<unknown>)
+      : [];
+    const ends = waiting.map((each) => each.then(() => {}, () => {}));
+    const closing = {
+      get a() {
+        return client.close(), 1;
+      },
+    };
+    await assertRejects(async () => await root.echo(closing), ConnectionClosedError);
+    assertEquals(client.stats.pending, 0);
+    await client.written;
+    await Promise.all(ends);
+  };
+  await hung(false);
+  await hung(true);
+  await using pair = new Pair(makeRoot());
+  const controller = new AbortController();
+  const root = makeStub(pair.client.caller.with(controller), null) as Any;
+  const aborting = {
+    get a() {
+      return controller.abort("enough"), 1;
+    },
+  };
+  const reason = await root.never(aborting).then(() => "a value", (error: unknown) => error);
+  assertEquals(reason, "enough");
+  assertEquals(pair.client.stats.pending, 0);
+  assertEquals(await pair.root.echo([aborting.a]), [1]);
 });

@@ -267,3 +267,32 @@ Deno.test("a reference is itself in any depth, and so is what is inside a callba
   );
   assertEquals(stubInfo(item)?.kind, "reference");
 });
+
+Deno.test("what is given back while a call is being made is given back behind that call", async () => {
+  await using pair = new Pair(makeRoot());
+  const { root } = pair;
+  const target = await root.make(1);
+  const args = {
+    get n() {
+      return target[Symbol.dispose](), 2;
+    },
+  };
+  assertEquals(await target.value(args), 1);
+  const other = await root.make(3);
+  const both = [other, {
+    get n() {
+      return other[Symbol.dispose](), 4;
+    },
+  }];
+  const [again, last] = await root.echo(both);
+  assertEquals([await again.value(), last], [3, { n: 4 }]);
+  const result = root.make(5);
+  const later = result.value({
+    get n() {
+      return result[Symbol.dispose](), 6;
+    },
+  });
+  assertEquals(await later, 5);
+  await assertRejects(async () => await other.value(), ReferenceError, "released");
+  assertEquals(await root.echo(7), 7);
+});

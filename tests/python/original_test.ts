@@ -111,6 +111,9 @@ Deno.test({
     assertEquals(await len(py.globals.table), 1);
     await py.globals.table.update({ more: 1 });
     assertEquals(await py.globals.table, { k: "v", more: 1 });
+    // What was declared comes before what any dict has.
+    await py.execute("def get(x=0): return ('declared', x)\ndef keys(): return 'mine'");
+    assertEquals([await py.globals.get(7), await py.globals.keys()], [["declared", 7], "mine"]);
   },
 });
 
