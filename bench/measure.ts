@@ -53,7 +53,7 @@ export async function medianOf(runs: number, once: () => Promise<number>): Promi
 /**
  * The medians of several works that are done in turns, since a machine's own speed may change by the minute. What they
  * give in the first two rounds, while V8 still makes their code faster, is not counted. What one of them leaves to the
- * garbage collector is collected before the next begins (`--v8-flags=--expose-gc`).
+ * garbage collector is collected before the next begins, where that may be asked for (`--v8-flags=--expose-gc`).
  */
 export async function inTurns(
   rounds: number,

@@ -19,9 +19,8 @@ const MIB = Number(Deno.args[0] ?? 256);
 const SIZE = MIB * 1_048_576;
 const CHOSEN = Deno.args.slice(1);
 const wanted = (part: string) => CHOSEN.length === 0 || CHOSEN.includes(part);
-const ROUNDS = 3;
-/** A copy's speed differs by a quarter from one to the next. */
-const COPIES = 9;
+/** A login, and a copy, may take a quarter longer than the one before. */
+const ROUNDS = 9;
 const CALLS = 2000;
 const USER = await whoami();
 const DENO_EVAL = `${Deno.execPath()} eval 'console.log(1)'`;
@@ -31,10 +30,9 @@ const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.len
 /** Runs each of the works in turn, some rounds, and gives the medians of what they return. */
 async function turns<K extends string>(
   works: Record<K, () => Promise<number>>,
-  rounds = ROUNDS,
 ): Promise<Record<K, number>> {
   const seen = {} as Record<K, number[]>;
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     for (const name of Object.keys(works) as K[]) (seen[name] ??= []).push(await works[name]());
   }
   const result = {} as Record<K, number>;
@@ -420,7 +418,7 @@ if (wanted("files")) {
       native: native[way],
       fast: fast(get ? "fastGet" : "fastPut"),
       ssh2: own[way],
-    }, COPIES);
+    });
     const best = Math.max(seen.scp, seen.sftp);
     row(`${way}file: scp`, seen.scp, "MB/s");
     row(`${way}file: sftp`, seen.sftp, "MB/s");

@@ -57,8 +57,8 @@ export interface Blob {
   readonly arrived: (() => void)[];
 }
 
-/** glibc learns from up to 32 MiB; but memory of what it has learned from stays with the program. */
-const LEARNED = 8 << 20;
+/** Just below the most that glibc still learns from. With less of it, what a stream took is given back, and asked for again. */
+const LEARNED = 31 << 20;
 let learned = false;
 
 /**
