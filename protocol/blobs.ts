@@ -57,7 +57,7 @@ export interface Blob {
   readonly arrived: (() => void)[];
 }
 
-/** Just below the most that glibc still learns from. With less of it, what a stream took is given back, and asked for again. */
+/** Just below the most that glibc still learns from. With less, it gives back what a stream took, and asks for it again. */
 const LEARNED = 31 << 20;
 let learned = false;
 

@@ -301,7 +301,7 @@ export function pathText(path: Path, where: string): string {
   if (text.length > PATH_TEXT) {
     throw new UncrossableError(
       where,
-      `the names of its properties take ${text.length} characters, and ${PATH_TEXT} at most`,
+      `the names of its properties take ${text.length} characters; a path has at most ${PATH_TEXT}`,
     );
   }
   return text;

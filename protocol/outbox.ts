@@ -64,6 +64,7 @@ export class Outbox {
   #writing = false;
   #scheduled = false;
   #held = 0;
+  /** What is added once nothing holds it. */
   readonly #behind: string[] = [];
   #closed = false;
   #bulkTurn = false;
@@ -122,7 +123,7 @@ export class Outbox {
     this.#schedule();
   }
 
-  /** The same; what is being made while something holds the outbox leaves first, as it may need what this gives back. */
+  /** The same; but what is being made, while something holds the outbox, leaves first: it may need what this gives back. */
   addBehind(message: string): void {
     if (this.#held > 0) this.#behind.push(message);
     else this.add(message, message.length);

@@ -150,17 +150,14 @@ class LocalTransport implements BaseTransport {
 
   #kill(signal: Deno.Signal): void {
     try {
-      if (Deno.build.os === "windows") this.#child.kill(signal);
-      else if (mayKill()) Deno.kill(-this.#child.pid, signal);
-      else if (!this.#exited) this.#child.kill(signal);
+      if (Deno.build.os !== "windows" && mayKill()) return Deno.kill(-this.#child.pid, signal);
     } catch {
       // The group is gone already.
-      if (this.#exited) return;
-      try {
-        this.#child.kill(signal);
-      } catch {
-        // It has just exited.
-      }
+    }
+    try {
+      if (!this.#exited) this.#child.kill(signal);
+    } catch {
+      // It has just exited.
     }
   }
 
@@ -189,7 +186,7 @@ class LocalTransport implements BaseTransport {
   }
 }
 
-/** Only who may run anything may end what a process has started; nobody is to be asked for that. */
+/** Only who may run anything may end what a process has started; else the user would be asked. */
 function mayKill(): boolean {
   return Deno.permissions.querySync({ name: "run" }).state === "granted";
 }

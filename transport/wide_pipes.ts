@@ -9,13 +9,13 @@
  */
 
 /**
- * In bytes. Four times as much would be half as fast again, but a call's answer waits for all that is in the pipe before
- * it.
+ * How many bytes the pipe to the process holds, and the one from it. Four times as much would be half as fast again, but a
+ * call, or its answer, waits for all that is before it: the longer where the process has to find memory for each byte.
  */
-const SIZE = 256 << 10;
+const SIZES = [128 << 10, 256 << 10] as const;
 /**
- * How many pipes of this program, or of one of its workers, are large at once. A user has 64 MiB for all pipes (pipe(7), `pipe-user-pages-soft`);
- * who has used them up gets pipes of 8 KiB.
+ * How many pipes of this program, or of one of its workers, are large at once. A user has 64 MiB for all pipes (pipe(7),
+ * `pipe-user-pages-soft`); who has used them up gets pipes of 8 KiB.
  */
 const MOST = 64;
 
@@ -25,7 +25,7 @@ const F_GETPIPE_SZ = 1032;
 /** After so many numbers in turn that are no descriptor of this program, it looks no further. */
 const GAP = 64;
 
-/** Two descriptors of a process. */
+/** Two descriptors of a process: what it reads, and what it writes. */
 export type Descriptors = readonly [number, number];
 /** Standard input and output. */
 export const STANDARD: Descriptors = [0, 1];
@@ -39,7 +39,7 @@ export class WidePipes {
   #done = false;
   #wide = 0;
 
-  /** Those of child `pid`: the first of the `candidates` that are pipes. */
+  /** Those of child `pid`: the first of the `candidates` that are pipes of this program. */
   constructor(pid: number, candidates: readonly Descriptors[]) {
     this.#pid = pid;
     this.#candidates = candidates;
@@ -79,8 +79,10 @@ export class WidePipes {
       }
       const ends = (pair: Descriptors) =>
         pair.map((descriptor) => own.get(linkAt(this.#pid, descriptor)));
-      for (const fd of this.#candidates.map(ends).find((pair) => !pair.includes(undefined)) ?? []) {
-        if (fcntl(fd!, F_GETPIPE_SZ, 0) < SIZE && fcntl(fd!, F_SETPIPE_SZ, SIZE) >= 0) this.#wide++;
+      const pair = this.#candidates.map(ends).find((pair) => !pair.includes(undefined)) ?? [];
+      for (const [index, fd] of pair.entries()) {
+        const size = SIZES[index]!;
+        if (fcntl(fd!, F_GETPIPE_SZ, 0) < size && fcntl(fd!, F_SETPIPE_SZ, size) >= 0) this.#wide++;
       }
     } finally {
       libc.close();

@@ -125,7 +125,8 @@ Deno.test({
       path,
       `import { connect } from ${JSON.stringify(MOD)};
       const con = await connect("local:");
-      console.log("gave " + await con.eval("1 + 1"));
+      const { length } = await con.eval("new Uint8Array(16 << 20)");
+      console.log("gave " + length);
       await con.close();
       console.log("closed");`,
     );
@@ -151,7 +152,7 @@ Deno.test({
     clearTimeout(timer);
     assertEquals({ code, stdout: stdout.replaceAll("\r", ""), stderr }, {
       code: 0,
-      stdout: "gave 2\nclosed\n",
+      stdout: "gave 16777216\nclosed\n",
       stderr: "",
     });
   },
