@@ -4,6 +4,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../../mod.ts";
+import { guarded } from "../../transport/ssh/control_master.ts";
 import { linesOf, said, startProgram } from "../process/program.ts";
 import { type LeakGuard, leakGuard, marked } from "../support/leaks.ts";
 import { findProgram } from "../support/programs.ts";
@@ -229,4 +230,33 @@ Deno.test({
     assertEquals(await con.eval("__import__('time').sleep(4.5)"), null);
     assert(marked(guard.id).length > 1, "nobody watches over it");
   },
+});
+
+Deno.test("a master that goes on after one SIGTERM gets another with its shell, and is not left", async () => {
+  await using guard = leakGuard({ grace: 5000 });
+  const stubborn = 'trap "trap - TERM; echo first" TERM; echo ready; while :; do sleep 0.1; done';
+  const { program, args } = guarded("sh", ["-c", stubborn]);
+  const child = new Deno.Command(program, {
+    args,
+    env: guard.env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+    detached: true,
+  }).spawn();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    Deno.kill(-child.pid, "SIGKILL");
+  }, 10_000);
+  const lines = linesOf(child);
+  assertEquals((await lines.next()).value, "ready");
+  await child.stdin.close();
+  assertEquals((await lines.next()).value, "first");
+  child.kill("SIGTERM");
+  await child.status;
+  // It held the shell's output.
+  assertEquals(await lines.next(), { done: true, value: undefined });
+  clearTimeout(timer);
+  assert(!late);
 });
