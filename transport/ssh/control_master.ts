@@ -11,8 +11,8 @@
 import { ConnectionError } from "../errors.ts";
 import type { ClientProcess } from "./client_process.ts";
 
-// Only the client keeps the shell's stdout, and only the reader its stdin. A client that goes on after one SIGTERM, which
-// was seen once, must not be left when the shell is told to end.
+// Only the client keeps the shell's stdout, and only the reader its stdin. A client that goes on after one SIGTERM must
+// not be left behind when the shell is told to end.
 const GUARD = 'exec 3<&0; "$@" </dev/null 3<&- & p=$!; trap \'kill "$p"\' TERM; exec 1>&-; ' +
   '(IFS= read -r _ <&3; kill "$p") 2>&- & w=$!; wait "$p"; s=$?; kill "$w" 2>&-; exit "$s"';
 
